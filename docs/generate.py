@@ -66,12 +66,19 @@ def family(module: str, name: str) -> str:
         for member, where in found.items():
             if isinstance(where, str) and ":" in where:
                 file = where.partition(":")[0].replace(".", "/") + ".py"
-                yield f"`{member}`", sentence(ROOT / file), f"[{Path(file).name}]({file})"
+                link = f"[{Path(file).name}]({file})"
+                yield f"`{member}`", sentence(ROOT / file), _papers(ROOT / file), link
             else:
                 told = where if isinstance(where, str) else _call(where)
-                yield f"`{member}`", f"another name for `{told}`", ""
+                yield f"`{member}`", f"another name for `{told}`", "", ""
 
-    return table(("name", "what it does", "file"), rows())
+    return table(("name", "what it does", "paper", "file"), rows())
+
+
+def _papers(path: Path) -> str:
+    """Links to the papers that a file cites."""
+    numbers = re.findall(r"arXiv[: ](\d{4}\.\d{4,5})", path.read_text(encoding="utf-8"))
+    return ", ".join(f"[{n}](https://arxiv.org/abs/{n})" for n in dict.fromkeys(numbers))
 
 
 def _call(spec: Mapping[str, Any]) -> str:
@@ -116,7 +123,7 @@ def exit_codes() -> str:
         if isinstance(value, type) and issubclass(value, Exception) and "exit_code" in vars(value):
             code = vars(value)["exit_code"]
             told = _first_line(value.__doc__)
-            found[code] = "Anything else" if code == 1 else told
+            found.setdefault(code, "Anything else" if code == 1 else told)
     found[5] = "`status --check`: it runs, but degraded"
     return table(("code", "meaning"), ((str(code), found[code]) for code in sorted(found)))
 
@@ -165,7 +172,7 @@ def _range(one: Field[Any]) -> str:
 
 
 def _comments(path: Path) -> dict[tuple[str, str], str]:
-    """(class, field) -> the comment that stands on the field's lines."""
+    """(class, field) -> the comment that stands above the field or beside it."""
     source = path.read_text(encoding="utf-8")
     by_line = {
         token.start[0]: token.string.lstrip("# ").strip()
@@ -176,11 +183,13 @@ def _comments(path: Path) -> dict[tuple[str, str], str]:
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue
+        above = node.lineno + 1
         for one in node.body:
             if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
-                lines = range(one.lineno, (one.end_lineno or one.lineno) + 1)
+                lines = range(above, (one.end_lineno or one.lineno) + 1)
                 told = " ".join(by_line[line] for line in lines if line in by_line)
                 found[node.name, one.target.id] = told
+            above = (one.end_lineno or one.lineno) + 1
     return found
 
 

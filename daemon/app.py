@@ -1,0 +1,219 @@
+"""Where the parts are put together: locks, server, engine, recovery, then the loop; and taken apart again in reverse.
+
+The only module that knows every part. It returns the exit code of the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import uuid
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from time import monotonic
+from typing import IO, TYPE_CHECKING
+
+import structlog
+import torch
+
+import mtl_engine.engine
+from daemon import logs, notify
+from daemon.broker import EmbeddedBroker
+from daemon.checkpointer import Checkpointer
+from daemon.control import ControlServer
+from daemon.cut import Process, restore, versions
+from daemon.errors import IntegrityError, Refused
+from daemon.failpoints import reach
+from daemon.health import Health
+from daemon.identity import id_tuple
+from daemon.jobs import Jobs
+from daemon.loop import Loop, Parts
+from daemon.machine import LogMachine
+from daemon.publication import Publication
+from daemon.reader import Position, Reader
+from daemon.sources.redis_streams import RedisStreams
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+    from queue import SimpleQueue
+
+    from daemon.checkpoint_store import Recovered
+    from daemon.config import Config
+    from daemon.types import EventSource, Json, Request
+
+log = structlog.get_logger("mtld")
+
+
+def main(config: Config, start: str | None) -> int:
+    """Run a daemon until it is drained; returns 0, or the exit code of what ended it."""
+    logs.configure(config.log)
+    begin = monotonic()
+    with ExitStack() as stack:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.enter_context(_locked(config.state_dir))
+        control = ControlServer(config.state_dir / "control.sock")
+        requests = control.requests
+        stack.callback(control.close)
+        broker = _embedded(config)
+        if broker is not None:
+            broker.start()
+            stack.callback(broker.stop)
+        url = broker.url if broker is not None else str(config.redis_url)
+        source = RedisStreams.open(
+            url,
+            config.namespace,
+            _uuid(config.state_dir),
+            ttl_s=config.lease_ttl_s,
+            password_file=config.password_file,
+        )
+        stack.callback(source.close)
+        loop = assemble(config, start, source, requests, source.describe())
+        loop.ensure_broker = broker.ensure if broker is not None else None
+        jobs = Jobs(requests, config.publish)
+        stack.callback(jobs.close)
+        loop.health.recovered(monotonic() - begin)
+        reach("recovered")
+        loop.steering.listen()
+        notify.ready()
+        loop.run()
+        return loop.steering.exit_code
+
+
+def assemble(
+    config: Config,
+    start: str | None,
+    source: EventSource,
+    requests: SimpleQueue[Request],
+    broker: str,
+) -> Loop:
+    """Recover the newest good checkpoint and build a loop that goes on from it."""
+    engine = mtl_engine.engine.Engine.from_config(
+        {"teacher_every": config.stream.teacher_every, **config.engine}
+    )
+    seed = int(config.engine.get("seed", 0))
+    machine = LogMachine(engine, config.stream, config.limits, seed)
+    checkpointer = Checkpointer(config.state_dir / "checkpoints", config.checkpoint.keep)
+    publication = Publication(config.state_dir / "models", config.publish)
+    found = checkpointer.recover()
+    process = Process()
+    position: Position | None = None
+    if found is not None:
+        position, process = restore(found, machine)
+        checkpointer.assume(
+            {name: version for name, version in versions(machine).items() if name in found.segments}
+        )
+    process.token = source.acquire(process.token, takeover_wait_s=2 * config.lease_ttl_s)
+    reach("lease_taken")
+    if position is None:
+        position = _join(source, start)
+    machine.rereading = id_tuple(position.id) < id_tuple(process.reread_until)
+    health = Health(
+        config.state_dir / "vitals.json", config.namespace, broker, _build_of(engine, config)
+    )
+    loop = Loop(
+        Parts(
+            config,
+            machine,
+            source,
+            Reader(source, position, process.displayed),
+            checkpointer,
+            publication,
+            process,
+            health,
+            requests,
+        )
+    )
+    if found is None:
+        _declare(config.tasks, loop)
+    else:
+        _resume(found, loop)
+    return loop
+
+
+def _resume(found: Recovered, loop: Loop) -> None:
+    """Finish what the dead process had begun after its last checkpoint, and say what differs now."""
+    if found.set_aside:
+        loop.process.epoch += (
+            1  # what the lost checkpoints had sent may be sent again, never withheld
+        )
+        loop.machine.outbox.epoch = loop.process.epoch
+        loop.health.fault("checkpoint_set_aside", "; ".join(found.set_aside))
+        loop.journal("checkpoint_set_aside", {"found": found.set_aside, "resumed_from": found.seq})
+    was = found.header["build"]
+    changed = [
+        f"{key} {was.get(key)} -> {now}"
+        for key, now in loop.health.build.items()
+        if was.get(key) != now
+    ]
+    if changed:
+        loop.health.not_bit_exact("; ".join(changed))
+        loop.journal("not_bit_exact", {"changed": changed})
+    loop.durability.resume_from(found.header)
+
+
+def _join(source: EventSource, start: str | None) -> Position:
+    """Where a stream is joined by an empty state: its start, or where its group stands."""
+    bounds = source.bounds()
+    read_before = bounds.group_last_id not in {None, "0-0"}
+    if read_before and start is None:
+        raise IntegrityError(
+            f"the state directory is empty, but this stream was read up to {bounds.group_last_id} before; give back its "
+            "state directory, or say --start earliest (train on all that is retained) or --start group (go on from there)"
+        )
+    if start == "group" and read_before:
+        read = bounds.group_entries_read
+        num_read = bounds.entries_added - bounds.length if read is None else read
+        return Position(str(bounds.group_last_id), b"", num_read, bounds.entries_added)
+    return Position("0-0", b"", bounds.entries_added - bounds.length, bounds.entries_added)
+
+
+def _declare(tasks: list[Json], loop: Loop) -> None:
+    """Write the tasks of the configuration into the log, each once, so that they are ordered with the data."""
+    for spec in tasks:
+        body = {key: value for key, value in spec.items() if key != "name"}
+        data = json.dumps(body, sort_keys=True)
+        fields = {
+            "specversion": "1.0", "source": "mtld", "type": "mtl.task.add.v1", "subject": str(spec["name"]),
+            "id": blake2b(f"{spec['name']}{data}".encode(), digest_size=16).hexdigest(),
+            "datacontenttype": "application/json", "data": data,
+        }  # fmt: skip
+        loop.source.append(fields)
+
+
+def _build_of(engine: mtl_engine.engine.Engine, config: Config) -> Json:
+    """What bit-equality depends on; recorded in every manifest."""
+    settings = json.dumps(
+        [config.engine, config.stream.batch_size, config.stream.mix], sort_keys=True
+    )
+    return {
+        "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
+        "device": str(engine.device), "settings": blake2b(settings.encode(), digest_size=8).hexdigest(),
+    }  # fmt: skip
+
+
+def _embedded(config: Config) -> EmbeddedBroker | None:
+    return EmbeddedBroker(config.state_dir / "broker") if config.redis_url is None else None
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Generator[IO[str]]:
+    """The state directory is ours as long as this process lives."""
+    with (state_dir / "LOCK").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                f"another daemon uses {state_dir}; stop it (`mtld drain`) or choose another --state"
+            ) from None
+        yield lock
+
+
+def _uuid(state_dir: Path) -> str:
+    """The state directory's own name for itself, made once."""
+    path = state_dir / "uuid"
+    if not path.exists():
+        tmp = path.with_suffix(".tmp")
+        tmp.write_text(str(uuid.uuid4()))
+        tmp.replace(path)
+    return path.read_text().strip()

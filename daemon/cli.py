@@ -1,0 +1,69 @@
+"""`mtld`: finds the verb in what was typed, imports that one, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from daemon.commands import COMMANDS
+from daemon.errors import DaemonError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HELP = """Trains one multi-task model on an endless stream, without forgetting and without losing a row.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 broker unreachable, 5 degraded, 6 timeout, 7 refused,
+8 integrity failure, 75 temporary, try again."""
+
+
+def build(verbs: Sequence[str]) -> typer.Typer:
+    """The application with these verbs, and only their modules imported."""
+    app = typer.Typer(
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,  # plain help: quick, the same everywhere, readable in a pipe
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_mtld)
+    for name in verbs:
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = vars(import_module(module))[attribute]
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def run(words: Sequence[str], launch: Callable[..., int]) -> int:
+    """Carry out what was typed; `launch(config, start)` is how this process starts a daemon."""
+    verb = next((word for word in words if not word.startswith("-")), None)
+    app = build([verb] if verb in COMMANDS else list(COMMANDS))
+    try:
+        app(list(words), obj=launch, prog_name="mtld")
+    except DaemonError as error:
+        sys.stderr.write(f"mtld: {error}\n")
+        return error.exit_code
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    return 0
+
+
+def main() -> int:
+    """The console script."""
+    return run(sys.argv[1:], _become_daemon)
+
+
+def _mtld() -> None:
+    """Replaced by HELP; a callback makes every verb a sub-command even when only one is built."""
+
+
+def _become_daemon(*_: object) -> NoReturn:
+    """Replace this process, which knows no torch, by one that does; its flags are ours, checked already."""
+    os.execv(sys.executable, [sys.executable, "-m", "daemon", *sys.argv[1:]])  # noqa: S606 - our own interpreter

@@ -1,0 +1,18 @@
+"""The verbs of `mtld`: a verb is one line here, `"package.module:function or Typer group"`, imported when it is typed."""
+
+COMMANDS: dict[str, str] = {
+    "run": "daemon.commands.run:run",
+    "demo": "daemon.commands.demo:demo",
+    "status": "daemon.commands.status:status",
+    "doctor": "daemon.commands.doctor:doctor",
+    "push": "daemon.commands.push:push",
+    "task": "daemon.commands.task:app",
+    "pause": "daemon.commands.pause:pause",
+    "resume": "daemon.commands.resume:resume",
+    "drain": "daemon.commands.drain:drain",
+    "checkpoint": "daemon.commands.checkpoint:app",
+    "snapshot": "daemon.commands.snapshot:app",
+    "dead": "daemon.commands.dead:app",
+    "tail": "daemon.commands.tail:tail",
+    "config": "daemon.commands.config:app",
+}

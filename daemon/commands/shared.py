@@ -1,0 +1,235 @@
+"""What every verb has in common: the options that say which daemon and which output, and how a result is printed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon import client
+from daemon import vitals as vitals_file
+from daemon.config import check_url, password_file, state_directory
+from daemon.errors import IntegrityError, NotRunning
+from daemon.types import Json
+
+WIDTH = 80  # columns that a table may take: the narrowest terminal an operator has at night
+
+
+class Output(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    json = "json"
+
+
+State = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        envvar="MTLD_STATE",
+        help="State directory of the daemon (default ~/.local/state/mtld).",
+    ),
+]
+Format = Annotated[
+    Output, typer.Option("--output", "-o", help="table for people, json for programs.")
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis-url",
+        envvar="MTLD_REDIS_URL",
+        help="Server of the log (default: the one the daemon uses).",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", envvar="MTLD_NAMESPACE", help="The stream is mtl:{NAMESPACE}:events."
+    ),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file", help="File with the server's password; there is no flag for it."
+    ),
+]
+
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait for the effect.", min=0.1)
+]
+
+_DAEMON = {"state": (State, None), "output": (Format, Output.table)}
+_LOG = {
+    "redis_url": (RedisUrl, None),
+    "namespace": (Namespace, None),
+    "password_file": (PasswordFile, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The common options of one invocation."""
+
+    state: Path | None = None
+    output: Output = Output.table
+    redis_url: str | None = None
+    namespace: str | None = None
+    password_file: Path | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """The state directory, whether or not it exists."""
+        return state_directory(self.state)
+
+    def log(self) -> tuple[str, str]:
+        """URL and namespace of the log: as given, else the running daemon's, else the embedded server's."""
+        seen = vitals_file.read(self.state_dir / vitals_file.NAME)
+        namespace = self.namespace or (seen.namespace if seen and seen.namespace else "default")
+        url = self.redis_url or next(
+            (word for word in (seen.broker if seen else "").split() if "://" in word), None
+        )
+        if url is None:
+            url = self._embedded()
+        if url is None:
+            raise NotRunning(
+                f"no server is known: {self.state_dir} has no daemon; start `mtld run`, or name a server with --redis-url"
+            )
+        return check_url(url), namespace
+
+    def _embedded(self) -> str | None:
+        from daemon.broker import (
+            EmbeddedBroker,  # knows where its socket is; status does without it
+        )
+
+        broker = EmbeddedBroker(self.state_dir / "broker")
+        return broker.url if broker.socket_path.exists() else None
+
+    def secret(self) -> Path | None:
+        """The file with the server's password, where one is known."""
+        return password_file(self.password_file)
+
+    def ask(
+        self, name: str, args: Json, timeout_s: float, table: Callable[[Json], Sequence[str]]
+    ) -> None:
+        """Send one command to the running daemon and print its answer."""
+        reply = client.call(self.state_dir, name, {**args, "by": asker()}, timeout_s)
+        self.show(reply, lambda: table(reply))
+
+    def show(self, result: Any, table: Callable[[], Sequence[str]]) -> None:
+        """Print a result: JSON as it is, or the lines that `table` makes of it."""
+        if self.output is Output.json:
+            sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+        else:
+            sys.stdout.write("".join(f"{line}\n" for line in table()))
+
+
+def asker() -> str:
+    """Who types; it goes into the journal."""
+    return os.environ.get("USER") or f"uid {os.getuid()}"
+
+
+def told(reply: Json) -> str:
+    """Where the checkpoint that contains the effect stands, for the end of a sentence."""
+    return f" at step {reply['step']:,}, checkpoint {reply['seq']:06d}" if "seq" in reply else ""
+
+
+def verified(call: Call, found: dict[str, list[str]]) -> int:
+    """Print what a verification found, by directory; returns the exit code."""
+    bad = {name: problems for name, problems in found.items() if problems}
+    result = [
+        {"name": name, "ok": not problems, "problems": problems} for name, problems in found.items()
+    ]
+    lines = [
+        f"{name}  {'ok' if not problems else '; '.join(problems)}"
+        for name, problems in found.items()
+    ]
+    call.show(result, lambda: lines or ["nothing to verify"])
+    return IntegrityError.exit_code if bad else 0
+
+
+def verb(*, log: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a function `f(call, its own options)` the common options as well; `log` adds those that find the server."""
+    common = _DAEMON | (_LOG if log else {})
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        def command(**given: Any) -> None:
+            function(Call(**{name: given.pop(name) for name in common}), **given)
+
+        shared = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+            for name, (annotation, default) in common.items()
+        ]
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + shared
+        command.__signature__ = inspect.Signature(parameters)  # PEP 362
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
+
+
+def columns(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> list[str]:
+    """Rows under headings, as wide as their widest cell; numbers to the right, the last column cut at WIDTH."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(headings), *cells]) for i in range(len(headings))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
+        for i in range(len(headings))
+    ]
+    lines = [
+        "  ".join(
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [list(headings), *cells]
+    ]
+    return [fit(line) for line in lines]
+
+
+def fit(line: str) -> str:
+    """A line cut at WIDTH, and a mark where something is missing."""
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def note(message: str) -> None:
+    """Something the operator should read and a program should not parse: stderr."""
+    sys.stderr.write(f"{message}\n")
+
+
+def ago(seconds: float | None) -> str:
+    """A duration as people say it: 3 s, 12 min, 5 h, 9 d."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def size(num_bytes: float | None) -> str:
+    """A size in binary units: 512 B, 3.1 MiB."""
+    if num_bytes is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB"):
+        if num_bytes < 1024:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1024
+    return f"{num_bytes:.1f} GiB"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

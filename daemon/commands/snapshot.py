@@ -1,0 +1,122 @@
+"""`mtld snapshot`: the published models and which of them is served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from daemon import releases, vitals
+from daemon.commands.shared import Call, Timeout, ago, columns, fit, size, verb, verified
+from daemon.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.types import Json
+
+app = typer.Typer(
+    help="Publish, list, show or verify snapshots: frozen models for users.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, typer.Argument(help="latest, previous, champion, a number, or v000123.")]
+HEADINGS = ("VERSION", "AGE", "STEP", "SIZE", "ALIASES", "SCORES")
+
+
+@app.command()
+@verb()
+def publish(call: Call, timeout_s: Timeout = 60.0) -> None:
+    """Publish the model as it is now and return when it is there; `latest` points to it, `previous` to the one before."""
+
+    def table(reply: Json) -> list[str]:
+        found = cast("Json", reply.get("snapshot") or {})
+        return [f"published {found.get('path') or 'nothing: see the faults in `mtld status`'}"]
+
+    call.ask("publish", {}, timeout_s, table)
+
+
+@app.command("list")
+@verb()
+def list_(call: Call) -> None:
+    """List the published snapshots, newest first, with what points to them."""
+    found = [_entry(release) for release in releases.catalogue(call.state_dir / "models")]
+    call.show(
+        found,
+        lambda: columns([_row(one) for one in found], HEADINGS) if found else ["no snapshot yet"],
+    )
+
+
+@app.command()
+@verb()
+def show(call: Call, name: Name = "latest") -> None:
+    """Show what a snapshot says of itself: where it comes from, its tasks' scores, its files."""
+    release = releases.find(call.state_dir / "models", name)
+    found = {
+        **releases.manifest(release.path),
+        "version": release.version,
+        "path": str(release.path),
+    }
+    call.show(found, lambda: list(_told(found, release)))
+
+
+@app.command()
+@verb()
+def verify(
+    call: Call,
+    name: Annotated[str | None, typer.Argument(help="Only this one (default: all).")] = None,
+) -> None:
+    """Hash every file again and compare with the manifest; exit 8 if anything differs."""
+    models = call.state_dir / "models"
+    chosen = [releases.find(models, name)] if name else releases.catalogue(models)
+    raise typer.Exit(verified(call, {one.path.name: releases.problems(one.path) for one in chosen}))
+
+
+def _entry(release: releases.Release) -> Json:
+    entry: Json = {
+        "version": release.version,
+        "aliases": list(release.aliases),
+        "path": str(release.path),
+    }
+    try:
+        said = releases.manifest(release.path)
+    except IntegrityError as error:
+        return {**entry, "error": str(error)}
+    told = {key: said.get(key) for key in ("at", "step", "epoch", "watermark", "scores", "reason")}
+    return {
+        **entry,
+        **told,
+        "bytes": sum(int(one.get("bytes", 0)) for one in said["files"].values()),
+    }
+
+
+def _row(entry: Json) -> tuple[Any, ...]:
+    name, aliases = releases.directory_name(entry["version"]), ", ".join(entry["aliases"])
+    if "error" in entry:
+        return name, None, None, None, aliases, "unreadable"
+    age = ago(vitals.age_s(str(entry["at"])))
+    return name, age, entry["step"], size(entry["bytes"]), aliases, " ".join(_scores(entry)) or "-"
+
+
+def _scores(entry: Json) -> Iterator[str]:
+    """One number a task: the first metric of each."""
+    scores = cast("Json", entry.get("scores") or {})
+    for task, found in scores.items():
+        value: object = (
+            next(iter(cast("Json", found).values()), None) if isinstance(found, dict) else found
+        )
+        if isinstance(value, int | float):
+            yield f"{task} {value:.3f}"
+
+
+def _told(found: Json, release: releases.Release) -> Iterator[str]:
+    yield fit(f"{'path':<11} {release.path}")
+    yield fit(f"{'aliases':<11} {', '.join(release.aliases) or '-'}")
+    for key, value in found.items():
+        if key not in {"files", "version", "path", "scores"} and value is not None:
+            yield fit(f"{key:<11} {value}")
+    for score in _scores(found):
+        yield fit(f"{'score':<11} {score}")
+    for name, one in found["files"].items():
+        yield fit(f"{'file':<11} {name}, {size(one['bytes'])}, sha256 {one['sha256'][:16]}…")

@@ -1,0 +1,79 @@
+"""`mtld tail`: what happened, as the daemon told its journal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.commands.shared import Call, Output, fit, verb
+
+if TYPE_CHECKING:
+    from daemon.journal import Journal, Line
+
+
+@verb(log=True)
+def tail(
+    call: Call,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=10_000, help="How many of the newest lines.")
+    ] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")
+    ] = False,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only lines of this kind, such as task_switched.")
+    ] = None,
+) -> None:
+    """Print the newest journal lines: switches, regressions, losses, snapshots, pauses, and what was decided.
+
+    With -o json one array, or with --follow one object a line.
+    """
+    from daemon.journal import Journal  # imports redis, which the other verbs do without
+
+    url, namespace = call.log()
+    journal = Journal.open(url, namespace, password_file=call.secret())
+    try:
+        found = journal.newest(count)
+        shown = [line for line in found if kind in {None, line.kind}]
+        if not follow:
+            call.show(
+                [_told(line) for line in shown],
+                lambda: [_line(line) for line in shown] or ["no line yet"],
+            )
+            return
+        _write(call, shown)
+        _follow(call, journal, found[-1].id if found else "0-0", kind)
+    finally:
+        journal.close()
+
+
+def _follow(call: Call, journal: Journal, last: str, kind: str | None) -> None:
+    while True:
+        for line in journal.after(last):
+            last = line.id
+            if kind in {None, line.kind}:
+                _write(call, [line])
+
+
+def _write(call: Call, found: list[Line]) -> None:
+    for line in found:
+        sys.stdout.write(
+            (json.dumps(_told(line)) if call.output is Output.json else _line(line)) + "\n"
+        )
+    sys.stdout.flush()
+
+
+def _told(line: Line) -> dict[str, object]:
+    """The line with its details as JSON; details that are none stay text."""
+    try:
+        return {**asdict(line), "detail": json.loads(line.detail or "{}")}
+    except ValueError:
+        return asdict(line)
+
+
+def _line(line: Line) -> str:
+    return fit(f"{line.at[:19]}  {line.kind:<18} {line.detail}")

@@ -1,0 +1,247 @@
+"""The settings of a daemon: one frozen dataclass per table of `mtld.toml`, loaded, checked and never changed.
+
+Precedence: command-line flag, then environment, then file, then the defaults below.
+"""
+
+# ruff: noqa: RUF009 - setting() gives a field(), made once per class as it should be
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from daemon.errors import ConfigError
+from daemon.strict import build, refuse_unknown, setting
+from daemon.types import Json, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+# The engine's keywords and a task's fields, repeated here because the operator's side never imports torch;
+# a test compares both with the engine itself.
+ENGINE_TABLES = ("strategy", "optimizer", "encoder", "trunk", "weighting", "policy")
+ENGINE_KEYS = (
+    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "warm_steps",
+    "device", "precision", "num_threads", "seed",
+)  # fmt: skip
+TASK_KEYS = (
+    "name", "modality", "kind", "input_shape", "encoder", "targets", "classes", "max_classes", "max_bytes",
+    "scale", "share", "min_share", "loss_weight", "tolerance", "holdout",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """`[stream]`: how the log is read, batched and kept."""
+
+    # rows a step takes from the log; part of what the run computes
+    batch_size: int = setting(32, 1, 65_536)
+    # batches in log order over all tasks, or gathered per task
+    mix: str = setting("log", one_of=("log", "task"))
+    # s that an incomplete batch waits before a flush is logged
+    linger_s: float = setting(2.0, 0.01, 3600)
+    # events; producers stop at this lag, checkpoints come every half of it
+    max_unread: int = setting(10_000, 2)
+    # entries a read returns; bounds what is prefetched
+    read_count: int = setting(64, 1, 4096)
+    # event keys remembered, 32 bytes each; an event repeated after so many others is learned again
+    dedup_events: int = setting(65_536, 16, 16_777_216)
+    # bytes of log kept for rolling back and replaying
+    log_retain_bytes: int = setting(1 << 30, 1 << 20)
+    # h of log kept, whichever bound is met first
+    log_retain_hours: float = setting(168.0, 0.01)
+    # steps between teachers on a stream that never switches tasks
+    teacher_every: int = setting(2000, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """`[checkpoint]`: how much work a crash repeats, and how many states stay."""
+
+    # s between checkpoints; a crash repeats at most this much
+    every_s: float = setting(5.0, 0.05, 86_400)
+    # newest checkpoints kept; one alone would leave nothing to fall back on
+    keep: int = setting(5, 2, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """`[publish]`: when users get a new snapshot."""
+
+    # s between snapshots; 0 = only on a switch or when asked
+    every_s: float = setting(600.0, 0)
+    # whether a task switch publishes
+    on_switch: bool = setting(True)
+    # newest snapshots kept; one that an alias names always stays
+    keep: int = setting(5, 1, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """`[log]`: the lines on stderr."""
+
+    # least severe line written
+    level: str = setting("info", one_of=("debug", "info", "warning", "error"))
+    # auto = console on a terminal, else JSON
+    format: str = setting("auto", one_of=("auto", "json", "console"))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a daemon is started with; relative paths in a file are taken from the file's folder."""
+
+    # checkpoints, snapshots, vitals, control socket; one daemon per directory
+    state_dir: Path
+    # redis:// rediss:// unix:// redis+sentinel://; None = embedded server
+    redis_url: str | None = setting(None)
+    # the stream is mtl:{namespace}:events; one daemon per stream
+    namespace: str = setting("default")
+    # holds the server's password; never a flag, never in the URL
+    password_file: Path | None = setting(None)
+    # the engine's keywords, as it documents them
+    engine: Json = field(default_factory=dict[str, Any])
+    # [[task]] tables, added when a stream is first joined
+    tasks: list[Json] = field(default_factory=list[Json])
+    stream: Stream = field(default_factory=Stream)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    publish: Publish = field(default_factory=Publish)
+    # what is refused before it is parsed
+    limits: Limits = field(default_factory=Limits)
+    # s after which another host may take a dead daemon's stream
+    lease_ttl_s: float = setting(10.0, 0.5, 600)
+    log: Log = field(default_factory=Log)
+
+    def to_dict(self) -> Json:
+        """All settings as JSON, for `config show` and manifests; holds no secret."""
+        return cast("Json", _jsonable(asdict(self)))
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The settings of `path` (None = defaults); `overrides` has dotted names such as `log.level`, None = not given."""
+    table = _read(path) if path is not None else {}
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    configured = table.get("state_dir")
+    for name, value in given.items():
+        _override(table, name, value)
+    top = {one.name for one in fields(Config)} - {"tasks"} | {"task", *ENGINE_TABLES}
+    refuse_unknown(table, top, "")
+    table["tasks"] = _tasks(table.pop("task", []))
+    table["engine"] = _engine(table)
+    table["state_dir"] = state_directory(given.get("state_dir"), configured)
+    config = cast("Config", build(Config, table, ""))
+    _check(config)
+    return replace(config, password_file=password_file(config.password_file))
+
+
+def _override(table: Json, name: str, value: object) -> None:
+    section, _, key = name.rpartition(".")
+    inner = table.setdefault(section, {}) if section else table
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{section} is {inner!r}; write it as a [{section}] table")
+    cast("Json", inner)[key] = value
+
+
+def state_directory(flag: Path | str | None = None, configured: str | None = None) -> Path:
+    """Where the state is: the flag, MTLD_STATE, the file, systemd's STATE_DIRECTORY, or the user's own state folder."""
+    systemd = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    chosen = flag or os.environ.get("MTLD_STATE") or configured or systemd or Path(home) / "mtld"
+    return Path(chosen).expanduser().absolute()
+
+
+def password_file(named: Path | None) -> Path | None:
+    """The file with the server's password: the one named, else systemd's credential `redis-password`, else None."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if named is None and credentials and (Path(credentials) / "redis-password").exists():
+        return Path(credentials) / "redis-password"
+    if named is not None and not os.access(named, os.R_OK):
+        raise ConfigError(
+            f"password_file {named} cannot be read; name a file that this user may read"
+        )
+    return named
+
+
+def check_url(url: str) -> str:
+    """Refuse a scheme we do not speak and a password that would end up in `ps` and in shell histories."""
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(
+            f"redis_url {url!r} has scheme {parts.scheme!r}; allowed are {', '.join(SCHEMES)}"
+        )
+    if parts.password:
+        raise ConfigError(
+            "redis_url holds a password; put it in a file and name that as password_file"
+        )
+    return url
+
+
+def _read(path: Path) -> Json:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}; name another file with --config"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    for name in ("state_dir", "password_file"):
+        if isinstance(table.get(name), str):
+            table[name] = str(path.absolute().parent / Path(table[name]).expanduser())
+    return table
+
+
+def _tasks(tables: object) -> list[Json]:
+    if not isinstance(tables, list) or not all(
+        isinstance(one, dict) for one in cast("list[Any]", tables)
+    ):
+        raise ConfigError(f"task is {tables!r}; write each task as a [[task]] table")
+    specs = cast("list[Json]", tables)
+    for number, spec in enumerate(specs):
+        refuse_unknown(spec, TASK_KEYS, f"task[{number}]")
+        if not isinstance(spec.get("name"), str) or not spec["name"]:
+            raise ConfigError(f'task[{number}] has no name; every [[task]] needs name = "..."')
+    return specs
+
+
+def _engine(table: Json) -> Json:
+    """`[engine]` and the tables beside it, such as `[strategy]`, as one set of the engine's keywords."""
+    engine = table.get("engine", {})
+    if not isinstance(engine, dict):
+        raise ConfigError(f"engine is {engine!r}; write it as an [engine] table")
+    merged = dict(cast("Json", engine))
+    for name in ENGINE_TABLES:
+        if name in table and name in merged:
+            raise ConfigError(f"{name} is set both at the top and in [engine]; keep one of them")
+        if name in table:
+            merged[name] = table.pop(name)
+    refuse_unknown(merged, ENGINE_KEYS, "engine")
+    return merged
+
+
+def _check(config: Config) -> None:
+    if config.redis_url is not None:
+        check_url(config.redis_url)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", config.namespace):
+        raise ConfigError(
+            f"namespace is {config.namespace!r}; allowed are letters, digits, _ . : - (at most 64)"
+        )
+    names = [spec["name"] for spec in config.tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"task {twice[0]!r} is declared twice; names are unique")
+    root = config.limits.reference_root
+    if root is not None and not Path(root).is_absolute():
+        raise ConfigError(f"limits.reference_root is {root!r}; it must be an absolute path")
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _jsonable(one) for key, one in cast("Json", value).items()}
+    if isinstance(value, list):
+        return [_jsonable(one) for one in cast("list[Any]", value)]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,110 @@
+"""The whole state as one consistent cut, and back: what exactly a checkpoint of the daemon contains."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from daemon.checkpointer import Cut
+from daemon.reader import Position
+from mtl_engine.state import EngineState, Segment, as_tensors
+
+if TYPE_CHECKING:
+    from daemon.checkpoint_store import Recovered
+    from daemon.machine import LogMachine
+    from daemon.types import Json
+
+T = TypeVar("T")
+LEARNED = ("model.", "optim.", "average.")  # how the names of tensors begin that must be finite
+
+
+@dataclass(slots=True)
+class Process:
+    """What the daemon must remember that is not a function of the log."""
+
+    epoch: int = 1  # moves when the stream went back or the state was rolled back
+    token: int = 0  # of the lease; a higher one fences a lower one off
+    displayed: str = "0-0"  # the last id that the display group was set to
+    reread_until: str = "0-0"  # after a regression: entries up to here may be old ones read again
+    next_version: int = 1  # of the next published snapshot
+    paused: str | None = None  # the reason, while paused
+    paused_until: str | None = None  # RFC 3339, None = until resumed
+
+
+def take(machine: LogMachine, position: Position, process: Process, header: Json) -> Cut:
+    """The cut between two moves of the machine; tensors are the live ones, the checkpointer copies them."""
+    state = machine.engine.state_dict()
+    arrays, meta = machine.state()
+    tensors = {f"engine/{name}": tensor for name, tensor in state.tensors.items()}
+    segments = {
+        f"engine/{name}": (part.version, part.tensors) for name, part in state.segments.items()
+    }
+    ring = {
+        f"machine/{name}": (version, {"keys": keys})
+        for name, (version, keys) in machine.ring.segments().items()
+    }
+    return Cut(
+        tensors={**tensors, **{f"machine/{name}": array for name, array in arrays.items()}},
+        segments={**segments, **ring},
+        meta={
+            "engine": state.meta,
+            "machine": meta,
+            "outbox": machine.outbox.state_dict(),
+            "process": asdict(process),
+        },
+        header={
+            "step": machine.engine.step_count,
+            "epoch": process.epoch,
+            "token": process.token,
+            "watermark": position.id,
+            "position": {**asdict(position), "key": position.key.hex()},
+            **header,
+        },
+        weights=frozenset(f"engine/{name}" for name in state.tensors if name.startswith(LEARNED)),
+    )
+
+
+def versions(machine: LogMachine) -> dict[str, int]:
+    """The versions of all segments that hold what was restored, as `take` would name them."""
+    engine = {
+        f"engine/{name}": part.version
+        for name, part in machine.engine.state_dict().segments.items()
+    }
+    if machine.ring.is_rearranged:
+        return engine
+    return engine | {
+        f"machine/{name}": version for name, (version, _) in machine.ring.segments().items()
+    }
+
+
+def restore(found: Recovered, machine: LogMachine) -> tuple[Position, Process]:
+    """Give the machine the state of a recovered cut; returns where in the log it stands."""
+    engine, own = _split(found.tensors)
+    engine_segments, own_segments = _split(found.segments)
+    machine.engine.load_state_dict(
+        EngineState(
+            meta=found.meta["engine"],
+            tensors=as_tensors(engine),
+            segments={name: Segment(0, as_tensors(part)) for name, part in engine_segments.items()},
+        )
+    )
+    machine.load_state(own, found.meta["machine"])
+    machine.ring.load(
+        found.meta["machine"]["ring_added"], {n: part["keys"] for n, part in own_segments.items()}
+    )
+    machine.outbox.load_state_dict(found.meta["outbox"])
+    return position_of(found.header), Process(**found.meta["process"])
+
+
+def position_of(header: Json) -> Position:
+    """The position that a manifest names."""
+    told = header["position"]
+    return replace(Position(**told), key=bytes.fromhex(told["key"]))
+
+
+def _split(named: dict[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    parts: dict[str, dict[str, T]] = {"engine": {}, "machine": {}}
+    for name, value in named.items():
+        owner, _, rest = name.partition("/")
+        parts[owner][rest] = value
+    return parts["engine"], parts["machine"]

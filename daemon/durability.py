@@ -1,0 +1,143 @@
+"""When a cut is taken, and what follows once it is durable: answers, the outside, published snapshots."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from daemon.checkpointer import Failed
+from daemon.commit import Committer
+from daemon.cut import take
+from daemon.errors import BrokerFull
+
+if TYPE_CHECKING:
+    from daemon.checkpointer import Written
+    from daemon.loop import Loop, Parts
+    from daemon.types import Json
+
+IDLE_S = 0.25  # an idle loop makes its state durable this soon, so that producers at their bound may go on
+FULL_RETRY_S = (
+    0.5  # how often a full server is asked again whether it takes dead letters and journal lines
+)
+
+
+class Durability:
+    """Owns the rhythm of checkpoints; the cut itself is the checkpointer's, the outside the committer's."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.checkpointer = parts.checkpointer
+        self.publication = parts.publication
+        self.committer = Committer(parts.source, parts.config.stream)
+        self.log_bytes = (
+            0  # of all entries ever applied; the difference of two cuts is the log between them
+        )
+        self._config = parts.config
+        self._machine = parts.machine
+        self._process = parts.process
+        self._health = parts.health
+        self._events_since = 0  # entries applied since the last cut was taken
+        self._staged_step = parts.machine.engine.step_count
+        self._staged_at = monotonic()
+        self._asked = False
+        self._next_commit = 0.0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a cut should be taken at the next barrier, whatever the clock says."""
+        return self._asked
+
+    def ask(self) -> None:
+        """Take a cut at the next barrier."""
+        self._asked = True
+
+    def applied(self, size: int) -> None:
+        """One entry of `size` bytes was applied; half of what producers may leave unread makes a cut due."""
+        self.log_bytes += size
+        self._events_since += 1
+        if self._events_since * 2 >= self._config.stream.max_unread:
+            self._asked = True
+
+    def idle(self) -> None:
+        """Nothing is there to read: what was applied should be durable soon, but not at the disk's full speed."""
+        wait_s = max(IDLE_S, 4 * self._health.write_s)
+        if self._is_dirty and monotonic() - self._staged_at >= wait_s:
+            self._asked = True
+
+    def look(self, loop: Loop) -> None:
+        """Finish a cut that was written, take one that is due; touches no server."""
+        outcome = self.checkpointer.poll()
+        if outcome is not None:
+            self._settle(outcome, loop)
+        aged = self._is_dirty and monotonic() - self._staged_at >= self._config.checkpoint.every_s
+        due = self._asked or aged or loop.steering.wants_checkpoint or self.publication.is_due
+        if due and not self.checkpointer.busy:
+            self.stage(loop)
+
+    def stage(self, loop: Loop) -> None:
+        """Copy the state and start writing it; nothing waits for the disk."""
+        intent = self.publication.intent(self._process)
+        header = {
+            "outbox_seq": self._machine.outbox.last_seq,
+            "log_bytes": self.log_bytes,
+            "build": self._health.build,
+            "publish": intent,
+        }
+        cut = take(self._machine, loop.reader.position, self._process, header)
+        self.checkpointer.stage(cut, self.publication.carry_out(intent, self._machine, cut.header))
+        loop.steering.staged()
+        self._staged_at = monotonic()
+        self._events_since = 0
+        self._staged_step = self._machine.engine.step_count
+        self._asked = False
+
+    def commit(self, loop: Loop) -> None:
+        """Show a durable cut outside. A full server does not stop the training: reading is what will free it."""
+        if not self.committer.is_due or monotonic() < self._next_commit:
+            return
+        try:
+            was_gone = self.committer.commit(self._machine.outbox, self._process, loop.reader)
+        except BrokerFull as error:
+            self._next_commit = monotonic() + FULL_RETRY_S
+            self._health.fault("broker_full", str(error))
+            return
+        if was_gone:
+            self._health.fault("group_missing", "somebody removed the display group; made again")
+
+    def wait(self, loop: Loop) -> None:
+        """Wait for the cut being written, if one is."""
+        outcome = self.checkpointer.wait()
+        if outcome is not None:
+            self._settle(outcome, loop)
+
+    def resume_from(self, header: Json) -> None:
+        """Carry out what the checkpoint we start from has caused and its process may not have lived to do."""
+        self.log_bytes = int(header["log_bytes"])
+        self.committer.durable(header, self.checkpointer.retained())
+        finish = self.publication.carry_out(header["publish"], self._machine, header)
+        if finish is not None:
+            finish()
+            for published in self.publication.outcomes():
+                self._health.published(published)
+
+    @property
+    def _is_dirty(self) -> bool:
+        """Whether anything changed since the last cut was taken."""
+        return self._events_since > 0 or self._machine.engine.step_count != self._staged_step
+
+    def _settle(self, outcome: Written | Failed, loop: Loop) -> None:
+        if isinstance(outcome, Failed):
+            self._events_since += (
+                1  # what the cut contained is not durable: the next one is due in time
+            )
+            if outcome.header["publish"] is not None:
+                self.publication.ask(outcome.header["publish"]["reason"])
+            self._health.fault("checkpoint_failed", outcome.reason)
+            loop.steering.failed(outcome)
+            return
+        self._health.checkpointed(outcome)
+        self.committer.durable(outcome.header, self.checkpointer.retained())
+        for published in self.publication.outcomes():
+            self._health.published(published)
+            kind = "snapshot_failed" if published.error else "snapshot_published"
+            loop.journal(kind, {"version": published.version, "error": published.error})
+        loop.steering.durable(outcome)

@@ -1,0 +1,252 @@
+"""The loop: read the log, move the machine, keep time with everything else; one thread.
+
+A tick reads some entries and applies each whole. Between two moves of the machine there is a barrier, the
+only place where time, commands and files are looked at. Nothing here decides what is learned: what a clock or
+an operator wants changed is first written into the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from daemon import repair
+from daemon.commands.handlers import apply
+from daemon.durability import Durability
+from daemon.errors import BrokerFull, BrokerUnreachable, StreamExhausted
+from daemon.failpoints import reach
+from daemon.identity import control_id, id_tuple
+from daemon.reader import StreamRegressed
+from daemon.steering import Steering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daemon.checkpointer import Checkpointer
+    from daemon.config import Config
+    from daemon.cut import Process
+    from daemon.health import Health
+    from daemon.machine import LogMachine
+    from daemon.publication import Publication
+    from daemon.reader import Reader
+    from daemon.types import Entry, EventSource, Json, Request
+
+BARRIER_S = (
+    0.02  # how often a busy loop looks up; commands and finished checkpoints wait at most this long
+)
+IDLE_S = 0.1  # how long an idle loop sleeps on the log at a time
+FENCE_S = 1.0  # how often the server is asked whether anything was lost
+BACK_OFF_S = (0.05, 2.0)  # first and longest wait between two attempts to reach the server
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything a loop is made of."""
+
+    config: Config
+    machine: LogMachine
+    source: EventSource
+    reader: Reader
+    checkpointer: Checkpointer
+    publication: Publication
+    process: Process
+    health: Health
+    requests: SimpleQueue[Request]
+
+
+class Loop:
+    """Owns the machine and everything around it; made by `daemon.app`, run once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.machine = parts.machine
+        self.source = parts.source
+        self.reader = parts.reader
+        self.process = parts.process
+        self.health = parts.health
+        self.ensure_broker: Callable[[], object] | None = None  # restarts an embedded server
+        self.durability = Durability(parts)
+        self.steering = Steering(self)
+        self._config = parts.config
+        self._requests = parts.requests
+        self._next_barrier = 0.0
+        self._next_renewal = 0.0
+        self._next_fence = 0.0
+        self._waiting_since: float | None = None  # the oldest pending row, for linger
+        self._flushed_at: tuple[int, str] | None = None
+        self._has_stepped = False
+        self._back_off = BACK_OFF_S[0]
+        self._broken: Exception | None = BrokerUnreachable("the server was not looked at yet")
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Tick until drained. Faults of the server are waited out; a lease held by another ends the process."""
+        while not self.steering.is_drained:
+            try:
+                self._repair()
+                self._tick()
+                self._back_off = BACK_OFF_S[0]
+            except StreamRegressed as error:
+                self._broken = error
+            except StreamExhausted as error:
+                self._wait_out("stream_exhausted", error)
+            except BrokerFull as error:
+                self._wait_out("broker_full", error)
+            except BrokerUnreachable as error:
+                self._broken = self._broken or error
+                self._wait_out("broker_down", error)
+        self.health.stopped(self)
+
+    def _repair(self) -> None:
+        if isinstance(self._broken, StreamRegressed):
+            repair.regressed(self, self._broken)
+            self._flushed_at = None
+        elif self._broken is not None:
+            repair.reconnect(self)
+        self._broken = None
+
+    def _wait_out(self, state: str, error: Exception) -> None:
+        self.health.fault(state, str(error))
+        self.health.state(state, str(error))
+        self._sleep(self._back_off)
+        self._back_off = min(self._back_off * 2, BACK_OFF_S[1])
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, but answer the operator meanwhile; the server is not touched."""
+        until = monotonic() + seconds
+        while not self.steering.is_drained:
+            self._look_around()
+            left = until - monotonic()
+            if left <= 0:
+                return
+            self.steering.sleep(min(left, IDLE_S))
+
+    # -- one tick ----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._barrier(force=True)
+        if self.steering.is_stopped or self.machine.outbox.is_full:
+            self.health.state(self.steering.stopped_because or "outbox_full")
+            self._sleep(IDLE_S)
+            return
+        self._train()
+        self._look_for_losses()
+        entries = self.reader.read(self._config.stream.read_count)
+        reach("read")
+        for entry in entries:
+            self._enter(entry)
+            self._train()
+            if self.steering.is_stopped:
+                return
+        if not entries:
+            self._idle()
+
+    def _enter(self, entry: Entry) -> None:
+        """Apply one entry whole: machine, watermark, and any loss that shows belong to the same cut."""
+        self.health.state("training")
+        switched = self.machine.last_switch
+        key = self.machine.enter(entry)
+        self.durability.applied(sum(map(len, entry.fields.values())))
+        try:
+            self.reader.advance(entry, key)
+        finally:
+            self._count_losses()
+        reach("entered")
+        if self.machine.rereading and id_tuple(entry.id) >= id_tuple(self.process.reread_until):
+            self.machine.rereading = False
+        if switched is not self.machine.last_switch:
+            reach("switched")
+            self.durability.publication.after_switch()
+            self.durability.ask()
+        self._waiting_since = self._waiting_since or monotonic()
+
+    def _train(self) -> None:
+        while self.machine.train_one():
+            reach("stepped")
+            if not self._has_stepped:
+                self._has_stepped = True
+                self.health.first_step()
+            self._waiting_since = None
+            self._barrier()
+            if self.steering.is_stopped:
+                return
+
+    def _idle(self) -> None:
+        """Nothing to read: flush what lingers, make what was applied durable, then sleep on the log."""
+        self._linger()
+        self.durability.idle()
+        self.health.state("idle")
+        self._barrier(force=True)
+        self.source.wait(self.reader.position.id, IDLE_S)
+
+    def _linger(self) -> None:
+        """Write a flush into the log once rows have waited `linger_s` for their batch to fill."""
+        now = monotonic()
+        if not len(self.machine.batcher):
+            self._waiting_since = None
+            return
+        self._waiting_since = self._waiting_since or now
+        here = (self.process.epoch, self.reader.position.id)
+        if now - self._waiting_since >= self._config.stream.linger_s and self._flushed_at != here:
+            self.source.append(_control("flush", *here))
+            self._flushed_at = here
+
+    def _look_for_losses(self) -> None:
+        now = monotonic()
+        if now >= self._next_fence:
+            self._next_fence = now + FENCE_S
+            try:
+                self.health.bounds(self.reader.fence())
+            finally:
+                self._count_losses()
+
+    def _count_losses(self) -> None:
+        lost = self.reader.take_lost()
+        if lost:
+            self.machine.counters.lost_events += lost
+            self.durability.ask()
+            self.health.fault("events_lost", f"{lost} entries were removed before they were read")
+            self.journal("events_lost", {"events": lost, "before": self.reader.position.id})
+
+    def journal(self, kind: str, detail: Json) -> None:
+        """Write one line for the operators; it leaves with the next durable checkpoint."""
+        self.machine.outbox.add("journal", {"kind": kind, "detail": detail})
+
+    # -- between two moves -------------------------------------------------------------------------------------
+
+    def _barrier(self, force: bool = False) -> None:
+        """Answer the operator, finish and start checkpoints, renew the lease, show what is durable."""
+        now = monotonic()
+        if now < self._next_barrier and not force and not self.durability.is_urgent:
+            return
+        self._next_barrier = now + BARRIER_S
+        self._look_around()
+        if now >= self._next_renewal:
+            self._next_renewal = now + self._config.lease_ttl_s / 3
+            self.source.renew()
+        self.durability.commit(self)
+
+    def _look_around(self) -> None:
+        """The part of a barrier that needs no server."""
+        while True:
+            try:
+                apply(self.steering, self._requests.get_nowait())
+            except Empty:
+                break
+        self.steering.look()
+        self.durability.look(self)
+        self.health.write(self)
+
+
+def _control(kind: str, epoch: int, watermark: str) -> dict[str, str]:
+    """A decision of ours as an event; taken again at the same place it is the same event."""
+    return {
+        "specversion": "1.0",
+        "id": control_id(epoch, watermark, kind),
+        "source": "mtld",
+        "type": "mtl.control.v1",
+        "datacontenttype": "application/json",
+        "data": f'{{"kind":"{kind}"}}',
+    }

@@ -1,0 +1,245 @@
+"""The state machine: a log entry in, a new state out, and nothing else has a say.
+
+No clock, no server, no file: `enter` applies one entry whole or turns it into a dead letter, `train_one` takes
+one optimizer step when a batch is full. The same entries therefore give the same state, bit for bit, however
+often the process died between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daemon.batcher import Batcher, held_out_rows
+from daemon.dedup import Ring
+from daemon.errors import BadEvent
+from daemon.events import parse
+from daemon.identity import event_key, text_fields
+from daemon.outbox import Outbox
+from daemon.types import Counters
+from mtl_engine.errors import BadRows, EngineError
+from mtl_engine.types import TaskSpec
+
+if TYPE_CHECKING:
+    from daemon.config import Stream
+    from daemon.types import Entry, Envelope, Json, Limits, Payload
+    from mtl_engine.engine import Engine
+    from mtl_engine.types import Rows
+
+OWN_SOURCE = b"mtld"  # of the decisions that the daemon writes into its own log
+
+
+class LogMachine:
+    """What the log has made of the engine, the pending rows, the ring, the outbox and the counters.
+
+    `enter` and `train_one` are the only two moves. A checkpoint may be taken between any two of them, never
+    inside one.
+    """
+
+    def __init__(self, engine: Engine, stream: Stream, limits: Limits, seed: int) -> None:
+        self.engine = engine
+        self.batcher = Batcher(stream.batch_size, "task" if stream.mix == "task" else "log")
+        self.ring = Ring(stream.dedup_events)
+        self.outbox = Outbox()
+        self.counters = Counters()
+        self.rereading = False  # entries known from before a regression do not count as duplicates
+        self.last_switch: Json = {}
+        self._limits = limits
+        self._seed = seed
+
+    # -- the two moves -------------------------------------------------------------------------------------
+
+    def enter(self, entry: Entry) -> bytes:
+        """Apply one entry: rows become pending, decisions take effect, bad events become dead letters.
+
+        Returns the entry's key, which the reader keeps as the anchor.
+        """
+        key = event_key(entry)
+        verdict = self.ring.check(key)
+        if verdict == "duplicate":
+            self._count_duplicate(entry)
+        elif verdict == "reused":
+            self._bury(
+                entry, "id_reused", "this source has sent the same id with another payload before"
+            )
+        else:
+            self._apply(entry)
+            self.ring.add(key)
+        return key
+
+    def train_one(self) -> bool:
+        """One optimizer step on the next full batch; False when none is full."""
+        batch = self.batcher.full_batch()
+        if batch is None:
+            return False
+        self._step(batch)
+        return True
+
+    # -- what an event may do (the Machine protocol) ---------------------------------------------------------
+
+    def data(self, envelope: Envelope, payload: Payload) -> None:
+        """Accept the rows of one event: some are held out, the rest wait for their batch."""
+        rows = self._prepared(envelope, payload)
+        task = envelope.subject or min(rows.targets)
+        fraction = self.engine.tasks[task].holdout if payload.labels else 0.0
+        held = held_out_rows(self._seed, task, envelope.source, envelope.id, len(rows), fraction)
+        self.counters.accepted_events += 1
+        if held.any():
+            self.engine.keep_held_out(rows.take(np.flatnonzero(held)))
+            self.counters.held_out_rows += int(held.sum())
+            rows = rows.take(np.flatnonzero(~held))
+        if not payload.labels:
+            self.counters.unlabelled_rows += len(rows)
+        self.batcher.enter(rows)
+
+    def _prepared(self, envelope: Envelope, payload: Payload) -> Rows:
+        labels = payload.labels
+        if envelope.subject is not None:
+            own = labels.get(envelope.subject)
+            if own is None:
+                return self.engine.prepare(envelope.subject, payload.x)
+            return self.engine.prepare(envelope.subject, payload.x, own.y, own.mask, own.weight)
+        masks = {task: label.mask for task, label in labels.items() if label.mask is not None}
+        weights = {task: label.weight for task, label in labels.items() if label.weight is not None}
+        targets = {task: label.y for task, label in labels.items()}
+        return self.engine.prepare(None, payload.x, targets, masks or None, weights or None)
+
+    def add_task(self, spec: Json) -> None:
+        """Declare a task; declaring the same one again changes nothing, another one of that name is refused."""
+        task = TaskSpec.from_dict(spec)
+        known = self.engine.tasks.get(task.name)
+        if known is not None:
+            if known == task:
+                return
+            raise BadEvent(
+                "task_exists",
+                f"task {task.name!r} exists with other settings; retire it or use task.update",
+            )
+        self.engine.add_task(task)
+        self._journal(
+            "task_added", {"task": task.name, "modality": task.modality, "kind": task.kind}
+        )
+
+    def switch_task(self, task: str, phase: str | None) -> None:
+        """End the phase: train what is pending, freeze the teacher, score every hold-out, move the focus."""
+        self._known(task)
+        self.flush()
+        report = self.engine.switch_task(task, phase)
+        self.last_switch = {
+            "task": task,
+            "phase": phase,
+            "step": self.engine.step_count,
+            "scores": report.scores,
+        }
+        self._journal("task_switched", self.last_switch)
+
+    def update_task(self, task: str, changes: Json) -> None:
+        """Change the settings of a task that may change while it lives."""
+        self._known(task)
+        self.engine.update_task(task, **changes)
+        self._journal("task_updated", {"task": task, **changes})
+
+    def retire_task(self, task: str) -> None:
+        """Forget a task: its head, its stored rows and its hold-outs; pending rows are trained first."""
+        self._known(task)
+        self.flush()
+        self.engine.remove_task(task)
+        self._journal("task_retired", {"task": task})
+
+    def control(self, kind: str, detail: Json) -> None:
+        """Carry out a decision that the daemon wrote into its own log."""
+        if kind != "flush":
+            raise BadEvent(
+                "unknown_control",
+                f"control kind {kind!r} is not known, allowed is 'flush' (detail: {detail})",
+            )
+        self.flush()
+
+    def flush(self) -> None:
+        """Train all pending rows, the last batch as short as it is."""
+        while (batch := self.batcher.rest()) is not None:
+            self._step(batch)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _apply(self, entry: Entry) -> None:
+        accepted = self.counters.accepted_events
+        try:
+            parse(entry, self._limits).apply(self)
+            if self.counters.accepted_events == accepted:
+                self.counters.control_events += 1
+        except BadRows as error:
+            self._bury(entry, error.reason, str(error))
+        except EngineError as error:
+            self._bury(entry, "refused_by_engine", str(error))
+        except BadEvent as error:
+            self._bury(entry, error.reason, str(error))
+
+    def _step(self, batch: list[Rows]) -> None:
+        self.engine.step(batch)
+        self.counters.trained_rows += sum(len(rows) for rows in batch)
+
+    def _known(self, task: str) -> None:
+        if task not in self.engine.tasks:
+            allowed = ", ".join(sorted(self.engine.tasks)) or "none yet"
+            raise BadEvent(
+                "unknown_task",
+                f"task {task!r} is not known; known: {allowed}; add it with mtl.task.add.v1",
+            )
+
+    def _count_duplicate(self, entry: Entry) -> None:
+        if self.rereading:
+            self.counters.reread_events += 1
+            return
+        if entry.fields.get(b"source") == OWN_SOURCE:  # a decision whose first reply was lost
+            self.counters.control_events += 1
+            return
+        self.counters.duplicate_events += 1
+        self.counters.duplicate_rows += _declared_rows(entry)
+
+    def _bury(self, entry: Entry, reason: str, message: str) -> None:
+        self.counters.dead_events += 1
+        self.counters.dead_rows += _declared_rows(entry)
+        told = text_fields(entry.fields)
+        self.outbox.add(
+            "dead",
+            {
+                "id": entry.id,
+                "event_id": told.get("id", "")[:256],
+                "source": told.get("source", "")[:256],
+                "type": told.get("type", "")[:128],
+                "subject": told.get("subject", "")[:256],
+                "hop": told.get("mtlhop", "0")[:4],
+                "rows": _declared_rows(entry),
+                "reason": reason,
+                "message": message[:500],
+            },
+        )
+
+    def _journal(self, kind: str, detail: Json) -> None:
+        self.outbox.add("journal", {"kind": kind, "detail": detail})
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, np.ndarray], Json]:
+        """Everything but the engine and the ring: arrays, and JSON that is a function of the log."""
+        arrays, pending = self.batcher.state()
+        return arrays, {
+            "pending": pending,
+            "counters": asdict(self.counters),
+            "ring_added": self.ring.added,
+            "last_switch": self.last_switch,
+        }
+
+    def load_state(self, arrays: dict[str, np.ndarray], meta: Json) -> None:
+        self.batcher.load_state(arrays, meta["pending"])
+        self.counters = Counters(**meta["counters"])
+        self.last_switch = meta["last_switch"]
+
+
+def _declared_rows(entry: Entry) -> int:
+    """The producer's own count of rows (`mtlrows`), 0 where it gave none that can be read."""
+    told = entry.fields.get(b"mtlrows", b"")
+    return int(told) if told.isdigit() and len(told) < 7 else 0

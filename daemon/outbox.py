@@ -1,0 +1,93 @@
+"""What waits to leave the daemon: dead letters and journal lines, numbered, inside the checkpoint.
+
+Nothing leaves before the checkpoint that contains its cause is durable, and each item leaves once: the server
+keeps the number of the last item it took (`epoch:seq`), and whatever that covers is skipped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daemon.types import Json
+
+CAPACITY = 10_000  # items; a fuller outbox stops reading, since dropping a dead letter would be a silent loss
+
+RECENT = 8  # journal lines shown by `status`
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line for the dead-letter or the journal stream."""
+
+    epoch: int
+    seq: int
+    kind: str  # "dead" or "journal"
+    body: dict[str, Any]
+
+    @property
+    def mark(self) -> str:
+        """What the server keeps once it has taken this item and all before it."""
+        return f"{self.epoch}:{self.seq}"
+
+
+class Outbox:
+    """Items in the order they arose; `capacity` bounds how many may wait."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.next_seq = 1
+        self._items: deque[Item] = deque()
+        self.recent: deque[Json] = deque(maxlen=RECENT)  # for `status`, not part of the state
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._items) >= CAPACITY
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest item ever added."""
+        return self.next_seq - 1
+
+    def add(self, kind: str, body: Json) -> None:
+        """Append one item under the current epoch."""
+        self._items.append(Item(self.epoch, self.next_seq, kind, body))
+        self.next_seq += 1
+        if kind == "journal":
+            self.recent.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), **body})
+
+    def up_to(self, seq: int, limit: int = 500) -> list[Item]:
+        """The oldest waiting items whose number is at most `seq`, at most `limit` of them."""
+        found: list[Item] = []
+        for item in self._items:
+            if item.seq > seq or len(found) == limit:
+                break
+            found.append(item)
+        return found
+
+    def drop_covered(self, mark: str | None) -> None:
+        """Forget what the server already took."""
+        if mark is None:
+            return
+        epoch, _, seq = mark.partition(":")
+        covered = (int(epoch), int(seq))
+        while self._items and (self._items[0].epoch, self._items[0].seq) <= covered:
+            self._items.popleft()
+
+    def state_dict(self) -> Json:
+        return {
+            "epoch": self.epoch,
+            "next_seq": self.next_seq,
+            "items": [asdict(item) for item in self._items],
+        }
+
+    def load_state_dict(self, state: Json) -> None:
+        self.epoch = int(state["epoch"])
+        self.next_seq = int(state["next_seq"])
+        self._items = deque(Item(**item) for item in state["items"])

@@ -1,0 +1,117 @@
+"""Published snapshots: a version number is an intent inside a durable checkpoint, and is carried out after it.
+
+The weights that are published are copied together with that very checkpoint. After a crash in between, recovery
+carries the intent out again: a directory that already holds the same bytes is adopted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from daemon import releases
+from daemon.failpoints import reach
+from mtl_engine import snapshot
+from mtl_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from daemon.config import Publish
+    from daemon.cut import Process
+    from daemon.machine import LogMachine
+    from daemon.types import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of an intent: the version and its directory, or the reason why there is none."""
+
+    version: int
+    path: str
+    error: str = ""
+    scores: Json | None = None
+
+
+class Publication:
+    """Writes `<models>/v000123` by rename, swaps the aliases `latest` and `previous`, keeps the newest few."""
+
+    def __init__(self, models: Path, settings: Publish) -> None:
+        self.models = models
+        self._settings = settings
+        self._asked = ""
+        self._outcomes: list[Published] = []
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next checkpoint carries an intent."""
+        return bool(self._asked)
+
+    def ask(self, reason: str) -> None:
+        """Publish with the next checkpoint."""
+        self._asked = reason
+
+    def after_switch(self) -> None:
+        """A task switch was applied."""
+        if self._settings.on_switch:
+            self.ask("task switch")
+
+    def intent(self, process: Process) -> Json | None:
+        """Take the next version number, if a snapshot was asked for; it becomes durable with the cut."""
+        if not self._asked:
+            return None
+        version = max(process.next_version, releases.newest_version(self.models) + 1)
+        process.next_version = version + 1
+        reason, self._asked = self._asked, ""
+        return {"version": version, "reason": reason}
+
+    def carry_out(
+        self, intent: Json | None, machine: LogMachine, header: Json
+    ) -> Callable[[], None] | None:
+        """What the checkpoint writer runs once the cut is durable: publish the weights as they are now."""
+        if intent is None:
+            return None
+        live, tasks, told = machine.engine.stage_snapshot()
+        tensors = {name: value.detach().cpu().clone() for name, value in live.items()}
+        lineage = {key: header[key] for key in ("epoch", "watermark", "build")}
+        manifest = {**told, **intent, **lineage}
+
+        def then() -> None:
+            self._outcomes.append(self._publish(tensors, tasks, manifest))
+
+        return then
+
+    def outcomes(self) -> list[Published]:
+        """What became of the intents since the last call; ask while nothing is being written."""
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def _publish(self, tensors: Mapping[str, Tensor], tasks: Json, manifest: Json) -> Published:
+        """Carry out one intent; a failure is reported, never raised, since the checkpoint stands without it."""
+        version = int(manifest["version"])
+        final = self.models / releases.directory_name(version)
+        try:
+            self.models.mkdir(parents=True, exist_ok=True)
+            tmp = self.models / f"{final.name}.tmp"
+            shutil.rmtree(tmp, ignore_errors=True)
+            snapshot.write(tmp, tensors, tasks, {**manifest, "at": datetime.now(UTC).isoformat()})
+            reach("snapshot_written")
+            if final.exists():
+                if not releases.same_content(tmp, final):
+                    return Published(version, "", f"{final.name} exists with other content")
+                shutil.rmtree(tmp)
+            else:
+                tmp.rename(final)
+                releases.sync_directory(self.models)
+            reach("snapshot_renamed")
+            releases.point_latest(self.models, final.name)
+            reach("snapshot_aliased")
+            releases.retain(self.models, self._settings.keep)
+        except (OSError, EngineError) as error:
+            return Published(version, "", f"{type(error).__name__}: {error}")
+        return Published(version, str(final), scores=manifest["scores"])

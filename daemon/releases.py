@@ -1,0 +1,185 @@
+"""The catalogue of published snapshots: directories `v000123`, and the aliases that say which one to serve.
+
+Files only, so that a server of models can use it without torch. An alias is a relative symbolic link, swapped by
+rename: whoever follows it sees one whole snapshot, never none and never half of two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from daemon.errors import IntegrityError, Refused
+from daemon.types import Json
+
+MANIFEST = "manifest.json"
+ALIASES = (
+    "latest",
+    "previous",
+    "champion",
+)  # champion: set by the gate over all hold-outs, never by publishing
+_DIRECTORY = re.compile(r"v(\d{6,})")
+_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One published snapshot: its number, its directory, and the aliases that point to it."""
+
+    version: int
+    path: Path
+    aliases: tuple[str, ...]
+
+
+def directory_name(version: int) -> str:
+    """The directory of a version: v000123."""
+    return f"v{version:06d}"
+
+
+def catalogue(models: Path) -> list[Release]:
+    """All releases, newest first."""
+    targets = {alias: target(models, alias) for alias in ALIASES}
+    found = [
+        Release(
+            int(match[1]),
+            path,
+            tuple(alias for alias, name in targets.items() if name == path.name),
+        )
+        for path in (models.iterdir() if models.is_dir() else ())
+        if (match := _DIRECTORY.fullmatch(path.name)) and path.is_dir()
+    ]
+    return sorted(found, key=lambda release: -release.version)
+
+
+def newest_version(models: Path) -> int:
+    """The highest version number in use, 0 where there is none."""
+    return max((release.version for release in catalogue(models)), default=0)
+
+
+def find(models: Path, name: str) -> Release:
+    """The release of that alias, directory name or number."""
+    wanted = target(models, name) if name in ALIASES else name
+    number = (wanted or "").removeprefix("v")
+    for release in catalogue(models):
+        if number.isdigit() and release.version == int(number):
+            return release
+    known = ", ".join(release.path.name for release in catalogue(models)) or "none"
+    raise Refused(
+        f"no snapshot {name!r} in {models}; there are: {known}; aliases are {', '.join(ALIASES)}"
+    )
+
+
+def manifest(directory: Path) -> Json:
+    """What a snapshot or checkpoint says of itself."""
+    path = directory / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise IntegrityError(
+                f"{path} is larger than {_MAX_MANIFEST_BYTES} bytes; it is not a manifest"
+            )
+        found: object = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict) or not isinstance(cast("Json", found).get("files"), dict):
+        raise IntegrityError(f"{path} names no files; it is not a manifest")
+    return cast("Json", found)
+
+
+def problems(directory: Path) -> list[str]:
+    """Every way in which the files differ from the manifest's sizes and hashes; empty = verified."""
+    try:
+        said = manifest(directory)
+    except IntegrityError as error:
+        return [str(error)]
+    return [
+        found for name, one in said["files"].items() if (found := _problem(directory / name, one))
+    ]
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two directories hold the same files by their manifests, and the second one's files are whole."""
+    try:
+        same = manifest(one)["files"] == manifest(other)["files"]
+    except IntegrityError:
+        return False
+    return same and not problems(other)
+
+
+def target(models: Path, alias: str) -> str | None:
+    """The directory name an alias points to, or None."""
+    try:
+        return str((models / alias).readlink())
+    except OSError:
+        return None
+
+
+def point(models: Path, alias: str, name: str) -> None:
+    """Let an alias point to a directory, in one step for whoever reads it."""
+    if alias not in ALIASES:
+        raise Refused(f"alias {alias!r} is not known; aliases are {', '.join(ALIASES)}")
+    if not (models / name).is_dir():
+        raise Refused(
+            f"{models / name} does not exist; an alias only points to a published snapshot"
+        )
+    temporary = models / f".{alias}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name)
+    temporary.replace(models / alias)
+    sync_directory(models)
+
+
+def point_latest(models: Path, name: str) -> None:
+    """Make this the latest; what was the latest becomes previous. Doing it again changes nothing."""
+    before = target(models, "latest")
+    if before == name:
+        return
+    if before is not None and (models / before).is_dir():
+        point(models, "previous", before)
+    point(models, "latest", name)
+
+
+def retain(models: Path, keep: int) -> list[int]:
+    """Remove all but the newest `keep` releases and those an alias names; returns what was removed."""
+    old = [release for release in catalogue(models)[keep:] if not release.aliases]
+    for release in old:
+        doomed = (
+            models / f".{release.path.name}.removed"
+        )  # renamed first: nobody sees half a snapshot
+        release.path.rename(doomed)
+        shutil.rmtree(doomed)
+    return [release.version for release in old]
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and links in a directory survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _problem(path: Path, said: Any) -> str | None:
+    try:
+        size, sha256 = int(said["bytes"]), str(said["sha256"])
+    except (KeyError, TypeError, ValueError):
+        return f"{path.name}: the manifest gives no size and sha256"
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"{path.name}: {found} bytes, the manifest says {size}"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"{path.name}: {error.strerror}"
+    return (
+        None
+        if digest == sha256
+        else f"{path.name}: sha256 {digest[:12]}…, the manifest says {sha256[:12]}…"
+    )

@@ -1,0 +1,180 @@
+"""What the operator has asked for and when it is answered: pause, resume, drain, checkpoint, publish, signals.
+
+A command that changes durable state is answered once a checkpoint that contains the change is durable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from daemon.errors import Refused
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from daemon.checkpointer import Failed, Written
+    from daemon.loop import Loop
+    from daemon.types import Json, Request
+
+DRAIN_COMMIT_S = (
+    5.0  # how long a drain waits for a server that is gone; the next start brings it up to date
+)
+DRAIN_TRIES = (
+    3  # failed checkpoints after which a drain ends all the same, on the checkpoint before
+)
+
+
+class Steering:
+    """The loop's answers to the control socket (the Steerable protocol) and to signals."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._waiting: list[Request] = []  # for a checkpoint that is not staged yet
+        self._in_flight: list[Request] = []  # for the one being written
+        self._draining = False
+        self._drain_staged = False
+        self._drain_durable_at: float | None = None
+        self._failures = 0
+        self._diverged = ""
+        self._wake = threading.Event()
+        self.is_drained = False
+        self.exit_code = 0
+
+    # -- state the loop looks at -------------------------------------------------------------------------------
+
+    @property
+    def stopped_because(self) -> str:
+        """Why nothing is read, or the empty string."""
+        if self._draining:
+            return "draining"
+        if self._diverged:
+            return "diverged"
+        return "paused" if self._loop.process.paused is not None else ""
+
+    @property
+    def is_stopped(self) -> bool:
+        return bool(self.stopped_because)
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        return bool(self._waiting) or (self._draining and not self._drain_staged)
+
+    def look(self) -> None:
+        """Whatever time changes: a pause that ends, a drain that is complete."""
+        until = self._loop.process.paused_until
+        if until is not None and datetime.now(UTC) >= datetime.fromisoformat(until):
+            self._unpause()
+        if self._drain_durable_at is not None:
+            late = monotonic() - self._drain_durable_at > DRAIN_COMMIT_S
+            if late or not self._loop.durability.committer.is_due:
+                self._finish(0)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but wake at once on a signal."""
+        self._wake.wait(seconds)
+
+    # -- the Steerable protocol --------------------------------------------------------------------------------
+
+    def pause(self, request: Request) -> Json | None:
+        """Stop reading and training, durably: a restart stays paused."""
+        reason = str(request.args.get("reason") or "no reason given")
+        self._loop.process.paused = reason
+        self._loop.process.paused_until = request.args.get("until")
+        self._loop.journal("paused", {"reason": reason, "by": request.args.get("by", "")})
+        self._waiting.append(request)
+        return None
+
+    def resume(self, request: Request) -> Json | None:
+        """Go on; also after a divergence, when the operator thinks the cause is gone."""
+        if not self.is_stopped:
+            return {"state": "running", "changed": False}
+        if self._draining:
+            raise Refused("the daemon is draining and will exit; start it again instead")
+        self._diverged = ""
+        self._unpause()
+        self._waiting.append(request)
+        return None
+
+    def drain(self, request: Request) -> Json | None:
+        """Stop reading, make everything durable, exit 0; pending rows stay pending."""
+        self._start_drain("operator")
+        self._waiting.append(request)
+        return None
+
+    def checkpoint(self, request: Request) -> Json | None:
+        self._waiting.append(request)
+        return None
+
+    def publish(self, request: Request) -> Json | None:
+        self._loop.durability.publication.ask(str(request.args.get("by") or "operator"))
+        self._waiting.append(request)
+        return None
+
+    def tasks(self, request: Request) -> Json | None:
+        del request
+        return {"tasks": self._loop.machine.engine.describe()["tasks"]}
+
+    # -- what becomes of checkpoints -----------------------------------------------------------------------------
+
+    def staged(self) -> None:
+        """A cut was taken now: it contains all that was asked so far."""
+        self._in_flight += self._waiting
+        self._waiting = []
+        self._drain_staged = self._draining
+
+    def durable(self, written: Written) -> None:
+        """The cut is durable: everybody who waited for it gets an answer."""
+        done, self._in_flight = self._in_flight, []
+        self._failures = 0
+        for request in done:
+            snapshot = self._loop.health.last_snapshot
+            request.reply({"seq": written.seq, "step": written.header["step"], "snapshot": snapshot,
+                           "state": self.stopped_because or "running"})  # fmt: skip
+        if self._drain_staged:
+            self._drain_durable_at = monotonic()
+
+    def failed(self, outcome: Failed) -> None:
+        """The cut could not be written: say so, and stop training when the weights themselves are the reason."""
+        done, self._in_flight = self._in_flight, []
+        for request in done:
+            request.reply({"error": f"the checkpoint failed: {outcome.reason}", "exit_code": 8})
+        self._failures += 1
+        self._drain_staged = False
+        if outcome.not_finite:
+            self._diverged = outcome.reason
+            self._loop.journal("diverged", {"reason": outcome.reason})
+        if self._draining and (outcome.not_finite or self._failures >= DRAIN_TRIES):
+            self._finish(8)
+
+    # -- signals -------------------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """SIGTERM and SIGINT drain; a second one leaves at once, which loses nothing that is durable."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._draining:
+            os._exit(128 + number)
+        self._start_drain(signal.Signals(number).name)
+        self._wake.set()
+
+    def _start_drain(self, by: str) -> None:
+        if not self._draining:
+            self._draining = True
+            self._loop.health.draining(by)
+
+    def _finish(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        self.is_drained = True
+
+    def _unpause(self) -> None:
+        self._loop.process.paused = None
+        self._loop.process.paused_until = None
+        self._loop.journal("resumed", {})

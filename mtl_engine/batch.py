@@ -1,0 +1,143 @@
+"""Joins stream rows and a replay draw of one input table into one batch, and finds every task's rows in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine.registry import Task
+from mtl_engine.replay_table import ReplayTable
+from mtl_engine.strategies.base import Stored
+from mtl_engine.types import Array, Rows, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Rows of one table in a step: the stream's first, then the replayed ones."""
+
+    table: str
+    x: Tensor
+    length_B: Tensor | None
+    stream: Rows | None
+    num_stream: int
+    memory: dict[str, Target]
+    slot_M: Array
+
+    def __len__(self) -> int:
+        return self.num_stream + len(self.slot_M)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A task's rows of a joined batch; `row_B` None = all of them, in order."""
+
+    row_B: Array | None
+    num_stream: int
+    y: Array
+    weight: Array | None
+    stream_y: Array
+    memory_M: Array  # which replayed rows, positions in `slot_M`
+
+
+def join(table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, device: torch.device) -> Joined:
+    xs = [] if stream is None else [torch.from_numpy(stream.x).to(device, non_blocking=True)]
+    lengths = [] if stream is None or stream.length is None else [stream.length]
+    targets: dict[str, Target] = {}
+    if memory is not None and len(slot_M):
+        x, length_M, targets = memory.batch(slot_M)
+        xs.append(x)
+        lengths += [] if length_M is None else [length_M]
+    length_B = torch.from_numpy(np.concatenate(lengths)).to(device, non_blocking=True) if lengths else None
+    x = torch.cat(xs) if len(xs) > 1 else xs[0]
+    return Joined(table, x, length_B, stream, 0 if stream is None else len(stream), targets, slot_M)
+
+
+def members(joined: Joined, task: Task, columns: int, unlabelled: str) -> Members | None:
+    """The rows of `task`, or None when it has none here.
+
+    `unlabelled` names the stream rows without a label of the task that are wanted too: "" none, "all" those
+    without a label of any task, "stream" every one.
+    """
+    given = joined.stream.targets.get(task.spec.name) if joined.stream is not None else None
+    kept = joined.memory.get(task.spec.name)
+    dtype = task.kind.y_dtype
+    if _whole(joined, given, kept):
+        parts = [t.y for t in (given, kept) if t is not None]
+        y = np.concatenate(parts, dtype=dtype, casting="unsafe") if len(parts) > 1 else parts[0].astype(dtype)
+        stream_y = parts[0] if given is not None else parts[0][:0]
+        return Members(None, joined.num_stream, y, None, stream_y, np.arange(len(joined.slot_M)))
+    empty = _empty(given or kept, columns)
+    stream_t = (given or _take_none(empty, joined.num_stream)).padded(columns)
+    memory_t = (kept or _take_none(empty, len(joined.slot_M))).padded(columns)
+    labelled_S = stream_t.labelled()
+    wanted_S = labelled_S | _unlabelled(joined, unlabelled)
+    stream_S, memory_M = np.flatnonzero(wanted_S), np.flatnonzero(memory_t.labelled())
+    if not len(stream_S) + len(memory_M):
+        return None
+    weight = np.concatenate([stream_t.ones()[stream_S], memory_t.ones()[memory_M]])
+    y = np.concatenate([stream_t.y[stream_S], memory_t.y[memory_M]], dtype=dtype, casting="unsafe")
+    row_B = np.concatenate([stream_S, joined.num_stream + memory_M])
+    return Members(
+        None if len(row_B) == len(joined) else row_B,
+        len(stream_S),
+        y,
+        None if bool((weight == 1).all()) else weight,
+        stream_t.y[labelled_S],
+        memory_M,
+    )
+
+
+def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored | None:
+    """Outputs stored with some slots; None when there are none."""
+    kept = table.outputs.get(task)
+    if kept is None or not len(slot_M):
+        return None
+    columns = min(columns, kept.z.shape[1])
+    z_MC = kept.z.index_select(0, torch.from_numpy(slot_M).to(table.device))[:, :columns]
+    width_M = kept.width[slot_M]
+    if int(width_M.min()) >= columns:
+        return Stored(z_MC, None)
+    valid_MC = torch.from_numpy(width_M[:, None] > np.arange(columns)).to(table.device)
+    return Stored(z_MC.masked_fill(~valid_MC, 0.0), valid_MC)
+
+
+def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array, Array]:
+    """The task number (-1 = no label) and class that each row is kept for: its first labelled task's."""
+    owner_B, class_B = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
+    for name, target in reversed(rows.targets.items()):
+        task = tasks[name]
+        if target.weight is None:
+            owner_B[:], class_B = task.number, task.kind.group_B(target)
+        else:
+            mine = target.labelled()
+            owner_B[mine] = task.number
+            class_B[mine] = task.kind.group_B(target)[mine]
+    return owner_B, class_B
+
+
+def _whole(joined: Joined, given: Target | None, kept: Target | None) -> bool:
+    """Every row of the batch is labelled for the task with weight 1: the usual case, and the fast one."""
+    if joined.stream is not None and (given is None or given.weight is not None):
+        return False
+    return not len(joined.slot_M) or (kept is not None and kept.weight is None)
+
+
+def _unlabelled(joined: Joined, wanted: str) -> Array:
+    if wanted == "stream":
+        return np.ones(joined.num_stream, np.bool_)
+    if wanted == "all" and joined.stream is not None:
+        return ~joined.stream.labelled()
+    return np.zeros(joined.num_stream, np.bool_)
+
+
+def _empty(like: Target | None, columns: int) -> Target:
+    shape = (0,) if like is None or like.y.ndim == 1 else (0, columns)
+    return Target(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+
+
+def _take_none(empty: Target, n: int) -> Target:
+    shape = (n, *empty.y.shape[1:])
+    return Target(np.zeros(shape, empty.y.dtype), np.zeros(shape, np.float32))

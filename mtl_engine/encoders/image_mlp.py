@@ -1,0 +1,26 @@
+"""Flattened pixels through fully connected layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mtl_engine.encoders.base import Encoder, as_float, size
+
+
+class ImageMLP(Encoder):
+    """Linear + ReLU for every width in `hidden`, then Linear to the trunk; no hidden layer by default."""
+
+    def __init__(self, shape: Sequence[int], width: int, scale: float, hidden: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.scale = scale
+        widths = [math.prod(shape), *(size("hidden", n, 1, 65_536) for n in hidden), width]
+        layers: list[nn.Module] = []
+        for wide, narrow in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(wide, narrow), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
+        return self.layers(as_float(x.flatten(1), self.scale))

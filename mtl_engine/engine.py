@@ -1,0 +1,257 @@
+"""The facade: tasks in, rows in, one step after another, scores and snapshots out. One thread uses it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtl_engine import evaluate, snapshot, staging
+from mtl_engine.average import Average
+from mtl_engine.components import Spec, build
+from mtl_engine.errors import EngineError
+from mtl_engine.model import Model, TrunkSpec
+from mtl_engine.names import unknown
+from mtl_engine.optim import Optimizer
+from mtl_engine.policies import POLICIES
+from mtl_engine.registry import Registry
+from mtl_engine.replay import Replay
+from mtl_engine.state import EngineState
+from mtl_engine.strategies import RECOMMENDED, STRATEGIES
+from mtl_engine.trainer import Settings, Trainer
+from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
+from mtl_engine.weightings import WEIGHTINGS
+
+_WEIGHTS = ("ema", "raw")
+_PRECISIONS = ("fp32", "bf16")
+
+
+class Engine:
+    """One shared multi-task model that learns from a stream of rows and keeps what it knew.
+
+    Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
+    raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share` and
+    `teacher_every` are described in `trainer.Settings`.
+    """
+
+    def __init__(  # noqa: PLR0913  (the constructor is the configuration)
+        self,
+        *,
+        strategy: Spec = "default",
+        buffer_rows: int = 500,
+        replay_batch: int = 32,
+        optimizer: Spec | None = None,
+        encoder: Spec | None = None,
+        trunk: Mapping[str, Any] | None = None,
+        weighting: Spec = "equal",
+        policy: Spec = "balanced",
+        weights: str | None = None,
+        ema_decay: float = 0.995,
+        warm_steps: int = 20,
+        focus_share: float = 1.0,
+        teacher_every: int = 0,
+        device: str = "auto",
+        precision: str = "fp32",
+        num_threads: int = 2,
+        seed: int = 0,
+    ) -> None:
+        advised = RECOMMENDED.get(strategy if isinstance(strategy, str) else str(strategy.get("name")), {})
+        weights = weights or advised.get("weights", "raw")
+        _check_choice("weights", str(weights), _WEIGHTS)
+        _check_choice("precision", precision, _PRECISIONS)
+        for name, value, low in (
+            ("replay_batch", replay_batch, 0), ("warm_steps", warm_steps, 0), ("teacher_every", teacher_every, 0), ("num_threads", num_threads, 1),
+        ):  # fmt: skip
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise EngineError(f"{name} is {value!r}: allowed are whole numbers >= {low}")
+        torch.set_num_threads(num_threads)
+        self.seed = seed
+        self.weights = str(weights)
+        self.device = _device(device)
+        spec = _trunk(trunk)
+        registry = Registry(encoder, spec.width)
+        model = Model(spec, seed, self.device)
+        self._trainer = Trainer(
+            registry,
+            model,
+            Optimizer(optimizer or advised.get("optimizer", "sgd"), dict(model.named_parameters())),
+            Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device),
+            build(STRATEGIES, strategy, "strategy"),
+            build(WEIGHTINGS, weighting, "weighting"),
+            Settings(replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16"),
+        )
+        if weights == "ema":
+            self._trainer.average = Average(ema_decay)
+            self._trainer.average.sync(dict(model.named_parameters()), 0)
+        self._held_out = evaluate.HeldOut(registry, seed)
+        self._matrix = evaluate.Matrix()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Engine:
+        """An engine from a mapping of the constructor's settings."""
+        known = list(inspect.signature(cls).parameters)
+        for key in config:
+            if key not in known:
+                raise EngineError(unknown("setting of the engine", key, known))
+        return cls(**config)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskSpec]:
+        return {name: task.spec for name, task in self._trainer.registry.tasks.items()}
+
+    @property
+    def step_count(self) -> int:
+        return self._trainer.step_count
+
+    @property
+    def focus(self) -> tuple[str, str | None] | None:
+        """The task and phase of the last switch."""
+        return self._trainer.focus
+
+    def add_task(self, spec: TaskSpec) -> None:
+        """A task may be added at any time; its head appears with its first rows."""
+        self._trainer.registry.add(spec)
+        self._trainer.replay.shares_changed()
+
+    def remove_task(self, name: str) -> None:
+        """Forget a task: head, replayed rows, hold-outs, labels; rows of other tasks stay."""
+        task = self._trainer.registry.remove(name)
+        staging.forget(self._trainer, name, task.number)
+        self._held_out.remove_task(name)
+
+    def update_task(self, name: str, **changes: Any) -> None:
+        """Change share, min_share, loss_weight or tolerance."""
+        task = self._trainer.registry[name]
+        task.spec = task.spec.changed(changes)
+        self._trainer.replay.shares_changed()
+
+    def freeze_task(self, name: str, *, frozen: bool = True) -> None:
+        """Stop or resume training a task's head; the parts it shares with others go on learning."""
+        if not self._trainer.model.columns(self._trainer.registry[name].spec.name):
+            raise EngineError(f"task {name} has no head yet: train it on labelled rows first")
+        self._trainer.model.freeze_head(name, frozen=frozen)
+
+    def prepare(self, task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None) -> Rows:
+        """Checked rows, ready for `step`; raises BadRows and changes nothing, or gives new labels their columns.
+
+        Without a `task`, `y`, `mask` and `weight` are mappings by task. `y` None = unlabelled.
+        """
+        return self._trainer.registry.prepare(task, x, y, mask, weight)
+
+    def step(self, rows: Sequence[Rows]) -> StepReport:
+        """One update of the model on these stream rows and one replay draw."""
+        return self._trainer.step(rows)
+
+    def observe(self, task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None) -> StepReport:
+        """`prepare` and `step` in one."""
+        return self._trainer.step([self.prepare(task, x, y, mask, weight)])
+
+    def keep_held_out(self, rows: Rows) -> None:
+        """Keep prepared rows for scoring; they must not be passed to `step`."""
+        self._held_out.keep(rows)
+
+    def hold_out(self, task: str | None, x: Any, y: Any, mask: Any = None) -> None:
+        """Keep rows for scoring: at most 500 a task, the same number of every class."""
+        self._held_out.keep(self.prepare(task, x, y, mask))
+
+    def switch_task(self, task: str, phase: str | None = None) -> SwitchReport:
+        """End a phase: score the hold-outs, make the present model the teacher, turn the focus to `task`."""
+        self._trainer.registry[task]  # noqa: B018  (an unknown name is refused before anything changes)
+        before = self.focus
+        row = self._row()
+        if self.step_count:
+            self._matrix.add(row)
+        self._trainer.refresh_teacher()
+        self._trainer.focus = (task, phase)
+        self._trainer.replay.shares_changed()
+        self._held_out.enter(task, phase)
+        task_before, phase_before = before or (None, None)
+        return SwitchReport(task, phase, task_before, phase_before, self.step_count, row["scores"])
+
+    def refresh_teacher(self) -> None:
+        """The present model becomes the teacher, without a switch."""
+        self._trainer.refresh_teacher()
+
+    def evaluate_held_out(self) -> dict[str, dict[str, float]]:
+        """Metrics of every task on its hold-outs."""
+        return self._held_out.scores(self._trainer.model, self._trainer.weights())[0]
+
+    def evaluate(self, task: str, x: Any, y: Any) -> dict[str, float]:
+        """Metrics on other rows; a label never seen counts as wrong. Changes no state."""
+        rows, target = self._trainer.registry.check(task, x, y)
+        return self._trainer.registry[task].kind.scores(self._outputs(task, rows), target)
+
+    def predict(self, task: str, x: Any) -> Any:
+        """Original labels [B], 0/1 [B, C] or values [B, C]."""
+        return self._trainer.registry[task].kind.predict(self._outputs(task, self._trainer.registry.check(task, x)[0]))
+
+    def predict_proba(self, task: str, x: Any) -> Array:
+        """Probabilities [B, C] in the order of `describe()["tasks"][...]["classes"]`."""
+        return self._trainer.registry[task].kind.probabilities(self._outputs(task, self._trainer.registry.check(task, x)[0]))
+
+    def matrix(self) -> Json:
+        """The accuracy matrix with a row for the present, average accuracy, forgetting and backward transfer."""
+        return self._matrix.report(self._row() if self.step_count else None)
+
+    def describe(self) -> Json:
+        """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
+        return staging.describe(self._trainer, self.weights)
+
+    def weights_finite(self) -> bool:
+        """No NaN or infinity in any parameter."""
+        return staging.finite(self._trainer)
+
+    def state_dict(self) -> EngineState:
+        """Everything needed to go on, as live references: copy them before the next step."""
+        return staging.state(self._trainer, self._held_out, self._matrix)
+
+    def load_state_dict(self, state: EngineState) -> None:
+        """Become the engine that `state` was taken from; StateError when it does not fit these settings."""
+        staging.load(state, self._trainer, self._held_out, self._matrix)
+
+    def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
+        """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
+        tensors, tasks = snapshot.stage(self._trainer.model, self._trainer.weights(), self._trainer.registry)
+        return tensors, tasks, {"weights": self.weights, "step": self.step_count, "scores": self.evaluate_held_out()}
+
+    def snapshot(self, path: str | Path) -> Json:
+        """Write a frozen model for users into the new folder `path`; returns its manifest."""
+        return snapshot.write(Path(path), *self.stage_snapshot())
+
+    def _outputs(self, task: str, rows: Rows) -> torch.Tensor:
+        if not self._trainer.model.columns(task):
+            raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
+        return evaluate.outputs(self._trainer.model, self._trainer.weights(), task, rows)
+
+    def _row(self) -> Json:
+        """A row of the accuracy matrix for the present, named after the phase that is ending."""
+        whole, parts = self._held_out.scores(self._trainer.model, self._trainer.weights())
+        tasks = self._trainer.registry.tasks
+        scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
+        task, phase = self.focus or (None, None)
+        return {"task": task, "phase": phase, "step": self.step_count, "scores": scores, "parts": parts}
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise EngineError(unknown(name, value, allowed))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise EngineError(f"device {name!r}: {error}; allowed are auto, cpu, cuda and cuda:N") from error
+
+
+def _trunk(given: Mapping[str, Any] | None) -> TrunkSpec:
+    known = list(inspect.signature(TrunkSpec).parameters)
+    for key in given or {}:
+        if key not in known:
+            raise EngineError(unknown("setting of the trunk", key, known))
+    return TrunkSpec(**(given or {}))

@@ -1,0 +1,73 @@
+"""Loss functions that task kinds and strategies share; every one is a mean over rows and masks by weight.
+
+A weight of 0 gives exactly zero gradient. All arithmetic is in float32, whatever the precision of the model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy(z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
+    """Softmax cross-entropy; columns outside `allowed_C` (bool) take no part in the softmax."""
+    z_BC = z_BC.float()
+    if allowed_C is not None:
+        z_BC = z_BC.masked_fill(~allowed_C, torch.finfo(torch.float32).min / 2)
+    if weight_B is None:
+        return F.cross_entropy(z_BC, y_B)
+    return _weighted_mean(F.cross_entropy(z_BC, y_B, reduction="none"), weight_B)
+
+
+def binary_cross_entropy(z_BC: Tensor, y_BC: Tensor, weight_BC: Tensor | None) -> Tensor:
+    """Sigmoid cross-entropy, averaged over the labelled columns of a row."""
+    if weight_BC is None:
+        return F.binary_cross_entropy_with_logits(z_BC.float(), y_BC)
+    loss_BC = F.binary_cross_entropy_with_logits(z_BC.float(), y_BC, reduction="none")
+    return _columns_mean(loss_BC, weight_BC)
+
+
+def squared_error(z_BC: Tensor, y_BC: Tensor, weight_BC: Tensor | None) -> Tensor:
+    """Squared error, averaged over the labelled columns of a row."""
+    if weight_BC is None:
+        return F.mse_loss(z_BC.float(), y_BC)
+    return _columns_mean(F.mse_loss(z_BC.float(), y_BC, reduction="none"), weight_BC)
+
+
+def soft_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(z / T)) over the teacher's columns (Hinton et al. 2015, arXiv 1503.02531)."""
+    z_BC = z_BC.float()[:, : teacher_BC.shape[1]]
+    target_BC = F.log_softmax(teacher_BC.float() / temperature, 1)
+    found_BC = F.log_softmax(z_BC / temperature, 1)
+    return F.kl_div(found_BC, target_BC, reduction="batchmean", log_target=True) * temperature**2
+
+
+def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
+    """T^2 times the mean binary KL divergence of each column from the teacher's."""
+    z_BC = z_BC.float()[:, : teacher_BC.shape[1]] / temperature
+    teacher_BC = teacher_BC.float() / temperature
+    target_BC = torch.sigmoid(teacher_BC)
+    cross = F.binary_cross_entropy_with_logits(z_BC, target_BC)
+    return (cross - F.binary_cross_entropy_with_logits(teacher_BC, target_BC)) * temperature**2
+
+
+def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Tensor:
+    """Mean squared difference to stored outputs over the entries that existed when they were stored.
+
+    The mean is over valid entries, so the factor in front does not depend on the width of the head.
+    """
+    z_MC = z_MC.float()[:, : stored_MC.shape[1]]
+    if valid_MC is None:
+        return F.mse_loss(z_MC, stored_MC.float())
+    error_MC = (z_MC - stored_MC.float()).square() * valid_MC
+    return error_MC.sum() / valid_MC.sum().clamp(min=1)
+
+
+def _weighted_mean(loss_B: Tensor, weight_B: Tensor) -> Tensor:
+    return (loss_B * weight_B).sum() / loss_B.shape[0]
+
+
+def _columns_mean(loss_BC: Tensor, weight_BC: Tensor) -> Tensor:
+    labelled_B = (weight_BC > 0).sum(1).clamp(min=1)
+    return ((loss_BC * weight_BC).sum(1) / labelled_B).sum() / loss_BC.shape[0]

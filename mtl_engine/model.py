@@ -1,0 +1,221 @@
+"""The network: encoders by input table, one trunk, heads by task; every parameter has a stable name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtl_engine import rng
+from mtl_engine.components import build
+from mtl_engine.encoders import ENCODERS
+from mtl_engine.encoders.base import Encoder
+from mtl_engine.errors import EngineError, StateError
+from mtl_engine.inputs import InputTable
+from mtl_engine.names import unknown
+from mtl_engine.types import Json
+
+_NORMS = ("layer", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkSpec:
+    """`depth` activations of `width` features; the first acts on the encoder's features."""
+
+    width: int = 256
+    depth: int = 2
+    norm: str = "layer"
+
+    def __post_init__(self) -> None:
+        for name, value, high in (("width", self.width, 65_536), ("depth", self.depth, 64)):
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise EngineError(f"{name} of the trunk is {value!r}: allowed are whole numbers from 1 to {high}")
+        if self.norm not in _NORMS:
+            raise EngineError(unknown("norm of the trunk", self.norm, _NORMS))
+
+
+class Trunk(nn.Module):
+    """f = act(norm(h)), then depth - 1 times f = act(norm(Linear(f))); act is ReLU, norm is LayerNorm or nothing."""
+
+    def __init__(self, spec: TrunkSpec) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList([nn.Linear(spec.width, spec.width) for _ in range(spec.depth - 1)])
+        norms = [nn.LayerNorm(spec.width) for _ in range(spec.depth)] if spec.norm == "layer" else []
+        self.norms = nn.ModuleList(norms)
+
+    def forward(self, h_BD: Tensor) -> Tensor:
+        f_BD = F.relu(self.norms[0](h_BD) if self.norms else h_BD)
+        for k, linear in enumerate(self.linears, start=1):
+            f_BD = linear(f_BD)
+            f_BD = F.relu(self.norms[k](f_BD) if self.norms else f_BD)
+        return f_BD
+
+
+class Head(nn.Module):
+    """A linear layer whose columns are added one after the other; column c is initialised from (seed, task, c)."""
+
+    def __init__(self, width: int, task: str, seed: int, device: torch.device) -> None:
+        super().__init__()
+        self.task, self.seed = task, seed
+        self.weight = nn.Parameter(torch.zeros(0, width, device=device))
+        self.bias = nn.Parameter(torch.zeros(0, device=device))
+
+    def forward(self, f_BD: Tensor) -> Tensor:
+        return F.linear(f_BD, self.weight, self.bias)
+
+    @property
+    def columns(self) -> int:
+        return self.weight.shape[0]
+
+    def grow(self, columns: int) -> None:
+        """New parameters of more columns; the old columns keep their values, frozen stays frozen."""
+        width, trains = self.weight.shape[1], self.weight.requires_grad
+        bound = 1 / math.sqrt(width)
+        fresh = [
+            torch.from_numpy((2 * rng.uniform(self.seed, f"head:{self.task}", column, width + 1) - 1) * bound).float()
+            for column in range(self.columns, columns)
+        ]
+        added = torch.stack(fresh).to(self.weight.device)
+        self.weight = nn.Parameter(torch.cat([self.weight.detach(), added[:, :-1]]), requires_grad=trains)
+        self.bias = nn.Parameter(torch.cat([self.bias.detach(), added[:, -1]]), requires_grad=trains)
+
+
+class Model(nn.Module):
+    """Parameters are named encoders.<table>.…, trunk.… and heads.task:<name>.{weight,bias}."""
+
+    def __init__(self, trunk: TrunkSpec, seed: int, device: torch.device) -> None:
+        super().__init__()
+        self.spec, self.seed, self.device = trunk, seed, device
+        self.tables: dict[str, InputTable] = {}
+        self.table_of: dict[str, str] = {}  # the input table of every head
+        self.encoders = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        with _seeded(seed, "trunk"):
+            self.trunk = Trunk(trunk).to(device)
+
+    def add_encoder(self, table: InputTable) -> None:
+        with _seeded(self.seed, f"encoder:{table.name}"):
+            self.encoders[table.name] = make_encoder(table, self.spec.width).to(self.device)
+        self.tables[table.name] = table
+
+    def add_head(self, task: str, table: str) -> None:
+        self.heads[_key(task)] = Head(self.spec.width, task, self.seed, self.device)
+        self.table_of[task] = table
+
+    def grow_head(self, task: str, columns: int) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
+        """Old and new parameters by name, for those who keep something beside a parameter."""
+        head = self._head(task)
+        old = dict(head.named_parameters())
+        head.grow(columns)
+        return {f"heads.{_key(task)}.{name}": (old[name], new) for name, new in head.named_parameters()}
+
+    def freeze_head(self, task: str, *, frozen: bool) -> None:
+        for parameter in self._head(task).parameters():
+            parameter.requires_grad_(not frozen)
+            parameter.grad = None
+
+    def is_frozen(self, task: str) -> bool:
+        return not self._head(task).weight.requires_grad
+
+    def remove_head(self, task: str) -> list[str]:
+        """Removes the head, and its encoder when no other head uses it; returns the names of what went."""
+        before = {name for name, _ in self.named_parameters()}
+        table = self.table_of.pop(task)
+        del self.heads[_key(task)]
+        if table not in self.table_of.values():
+            del self.encoders[table], self.tables[table]
+        return sorted(before - {name for name, _ in self.named_parameters()})
+
+    def columns(self, task: str) -> int:
+        """Columns of a task's head, 0 where there is none yet."""
+        return self._head(task).columns if task in self.table_of else 0
+
+    def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
+        return self.encoders[table](x, length_B)
+
+    def observe(self, table: str, x: Tensor) -> None:
+        encoder = self.encoders[table]
+        assert isinstance(encoder, Encoder), "only encoders are added to the encoders"
+        encoder.observe(x)
+
+    def z(self, task: str, f_BD: Tensor) -> Tensor:
+        """Outputs of a task's head."""
+        return self._head(task)(f_BD)
+
+    def forward(self, task: str, x: Tensor, length_B: Tensor | None = None) -> Tensor:
+        return self.z(task, self.trunk(self.encode(self.table_of[task], x, length_B)))
+
+    @contextmanager
+    def using(self, values: Mapping[str, Tensor]) -> Generator[None]:
+        """The model with other values for its parameters, which are put back afterwards; copies nothing."""
+        swapped = [(parameter, parameter.data) for name, parameter in self.named_parameters() if name in values]
+        try:
+            for name, parameter in self.named_parameters():
+                if name in values:
+                    parameter.data = values[name]
+            yield
+        finally:
+            for parameter, data in swapped:
+                parameter.data = data
+
+    def structure(self) -> Json:
+        """What `restructure` needs to make a model of the same shape."""
+        return {
+            "tables": [table.to_dict() for table in self.tables.values()],
+            "heads": [[task, table, self.columns(task), self.is_frozen(task)] for task, table in self.table_of.items()],
+        }
+
+    def restructure(self, structure: Json) -> None:
+        """Encoders and heads as in `structure`, with initial values."""
+        for collection in (self.encoders, self.heads, self.tables, self.table_of):
+            collection.clear()
+        for table in structure["tables"]:
+            self.add_encoder(InputTable.from_dict(table))
+        for task, table, columns, frozen in structure["heads"]:
+            self.add_head(task, table)
+            if columns:
+                self.grow_head(task, columns)
+            self.freeze_head(task, frozen=frozen)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, live."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
+    def load_tensors(self, values: Mapping[str, Tensor]) -> None:
+        """Strict: the same names, shapes and dtypes."""
+        own = self.tensors()
+        if own.keys() != values.keys():
+            raise StateError(f"tensors of the model differ: missing {sorted(own.keys() - values.keys())}, not expected {sorted(values.keys() - own.keys())}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                value = values[name]
+                if value.shape != tensor.shape or value.dtype != tensor.dtype:
+                    raise StateError(f"{name} is {value.dtype} {tuple(value.shape)}: this model needs {tensor.dtype} {tuple(tensor.shape)}")
+                tensor.copy_(value)
+
+    def _head(self, task: str) -> Head:
+        head = self.heads[_key(task)]
+        assert isinstance(head, Head), "only heads are added to the heads"
+        return head
+
+
+def make_encoder(table: InputTable, width: int) -> Encoder:
+    given = {"scale": table.scale} if table.modality == "image" else {}
+    return build(ENCODERS, table.encoder, "encoder", shape=table.shape, width=width, **given)
+
+
+def _key(task: str) -> str:
+    return f"task:{task}"  # a bare name might be one that nn.ModuleDict keeps for itself, such as "type"
+
+
+@contextmanager
+def _seeded(seed: int, name: str) -> Generator[None]:
+    """Initial values from (seed, name) alone; torch's own generator is as it was afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(seed, f"init:{name}", 0, 1, 2**53)[0]))
+        yield

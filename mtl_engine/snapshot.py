@@ -1,0 +1,111 @@
+"""A frozen model for users: save, load, predict. Files: model.safetensors, tasks.json, manifest.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtl_engine.errors import StateError
+from mtl_engine.evaluate import outputs
+from mtl_engine.model import Model, TrunkSpec
+from mtl_engine.registry import Registry
+from mtl_engine.state import as_tensors, read_tensors, sha256, write_tensors
+from mtl_engine.types import Array, Json
+
+SCHEMA = 1
+_FILES = ("model.safetensors", "tasks.json")
+
+
+class SnapshotModel(nn.Module):
+    """`predict(task, x)` takes the same inputs as training did, and answers in the original labels."""
+
+    def __init__(self, model: Model, registry: Registry, manifest: Json) -> None:
+        super().__init__()
+        self.model = model
+        self.registry = registry
+        self.manifest = manifest
+        self.eval()
+        self.requires_grad_(False)
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.model.table_of)
+
+    def forward(self, task: str, x: Any) -> Tensor:
+        """Outputs [B, C] of a task's head: logits, or standardised values of a regression."""
+        return outputs(self.model, {}, task, self.registry.check(task, x)[0])
+
+    def predict(self, task: str, x: Any) -> Any:
+        """Labels [B], 0/1 [B, C] or values [B, C]."""
+        return self.registry[task].kind.predict(self(task, x))
+
+    def predict_proba(self, task: str, x: Any) -> Array:
+        """Probabilities [B, C]; the columns' labels are `classes(task)`."""
+        return self.registry[task].kind.probabilities(self(task, x))
+
+    def classes(self, task: str) -> list[int | str]:
+        """Labels of a classification task's columns."""
+        return list(self.registry[task].kind.state()[0].get("labels", ()))[: self.model.columns(task)]
+
+
+def stage(model: Model, weights: Mapping[str, Tensor], registry: Registry) -> tuple[dict[str, Tensor], Json]:
+    """Live tensors and the JSON of tasks.json; copy the tensors before the next step."""
+    meta, arrays = registry.state()
+    tensors = {f"model.{name}": value for name, value in {**model.tensors(), **weights}.items()}
+    tensors |= {f"tasks.{name}": value for name, value in as_tensors(arrays).items()}
+    trunk = {"width": model.spec.width, "depth": model.spec.depth, "norm": model.spec.norm}
+    return tensors, {"trunk": trunk, "model": model.structure(), "registry": meta}
+
+
+def write(path: Path, tensors: Mapping[str, Tensor | Array], tasks: Json, manifest: Json) -> Json:
+    """Write the three files into the new folder `path`, each fsynced; returns the manifest with hashes."""
+    path.mkdir(parents=True)
+    info = write_tensors(path / _FILES[0], tensors)
+    _write_json(path / _FILES[1], tasks)
+    files = {
+        _FILES[0]: {"sha256": info.sha256, "bytes": info.bytes},
+        _FILES[1]: {"sha256": sha256(path / _FILES[1]), "bytes": (path / _FILES[1]).stat().st_size},
+    }
+    full = {**manifest, "schema": SCHEMA, "files": files}
+    _write_json(path / "manifest.json", full)
+    return full
+
+
+def load(path: str | Path) -> SnapshotModel:
+    """The model in a folder that `write` made; StateError when a file is missing, changed or does not fit."""
+    path = Path(path)
+    manifest = _read_json(path / "manifest.json")
+    if manifest.get("schema") != SCHEMA:
+        raise StateError(f"{path} has snapshot schema {manifest.get('schema')!r}: this version reads {SCHEMA}")
+    for name in _FILES:
+        if not (path / name).is_file() or sha256(path / name) != manifest["files"].get(name, {}).get("sha256"):
+            raise StateError(f"{path / name} is missing or not the file that manifest.json describes")
+    tasks = _read_json(path / _FILES[1])
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in read_tensors(path / _FILES[0]).items()}
+    model = Model(TrunkSpec(**tasks["trunk"]), 0, torch.device("cpu"))
+    model.restructure(tasks["model"])
+    model.load_tensors({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    registry = Registry(None, model.spec.width)
+    registry.load_state(tasks["registry"], {n[6:]: v.numpy() for n, v in tensors.items() if n.startswith("tasks.")})
+    return SnapshotModel(model, registry, manifest)
+
+
+def _write_json(path: Path, content: Json) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_json(path: Path) -> Json:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} cannot be read: {error}") from error

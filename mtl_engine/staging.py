@@ -1,0 +1,170 @@
+"""The whole engine as one state and back; forgetting a task everywhere; and what `describe` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_engine.errors import EngineError, StateError
+from mtl_engine.evaluate import HeldOut, Matrix
+from mtl_engine.state import EngineState, Segment, as_tensors
+from mtl_engine.teacher import Teacher
+from mtl_engine.trainer import Trainer
+from mtl_engine.types import Json
+
+SCHEMA = 1
+
+
+def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
+    meta: Json = {
+        "schema": SCHEMA,
+        "step_count": trainer.step_count,
+        "skipped_steps": trainer.skipped_steps,
+        "warm": dict(trainer.warm),
+        "focus": None if trainer.focus is None else list(trainer.focus),
+        "model": trainer.model.structure(),
+        "matrix": list(matrix.rows),
+        "teacher": None,
+        "average": None,
+    }
+    tensors = _named("model", trainer.model.tensors()) | _named("optim", trainer.optimizer.state())
+    for name, (part, values) in {
+        "registry": trainer.registry.state(),
+        "replay": trainer.replay.state(),
+        "weighting": trainer.weighting.state(),
+        "held_out": held_out.state(),
+    }.items():
+        meta[name] = part
+        tensors |= _named(name, values)
+    segments = {f"replay.{name}": Segment(*segment) for name, segment in trainer.replay.segments().items()}
+    segments |= {f"held_out.{name}": Segment(*segment) for name, segment in held_out.segments().items()}
+    if trainer.average is not None:
+        meta["average"], values = trainer.average.state()
+        tensors |= _named("average", values)
+    if trainer.teacher is not None:
+        meta["teacher"], values = trainer.teacher.state()
+        segments["teacher"] = Segment(trainer.teacher.version, {name: value.detach() for name, value in values.items()})
+    return EngineState(meta, {name: value.detach() for name, value in tensors.items()}, segments)
+
+
+def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> None:
+    """Copies everything; on an error the engine is half loaded and must be thrown away."""
+    meta = found.meta
+    if meta.get("schema") != SCHEMA:
+        raise StateError(f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}")
+    if (meta["average"] is None) != (trainer.average is None):
+        raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
+    tensors = {name: torch.as_tensor(value) for name, value in found.tensors.items()}
+    try:
+        _load(meta, tensors, found.segments, trainer, held_out)
+    except StateError:
+        raise
+    except (KeyError, IndexError, TypeError, RuntimeError, EngineError) as error:
+        raise StateError(f"the state does not fit this engine: {type(error).__name__}: {error}") from error
+    matrix.rows = list(meta["matrix"])
+
+
+def _load(meta: Json, tensors: Mapping[str, Tensor], segments: Mapping[str, Segment], trainer: Trainer, held_out: HeldOut) -> None:
+    device = trainer.model.device
+    trainer.step_count, trainer.skipped_steps = int(meta["step_count"]), int(meta["skipped_steps"])
+    trainer.warm = {name: int(left) for name, left in meta["warm"].items()}
+    trainer.focus = None if meta["focus"] is None else (meta["focus"][0], meta["focus"][1])
+    trainer.registry.load_state(meta["registry"], _arrays("registry", tensors))
+    trainer.model.restructure(meta["model"])
+    trainer.model.load_tensors({name: value.to(device) for name, value in _below("model", tensors).items()})
+    parameters = dict(trainer.model.named_parameters())
+    trainer.optimizer.load_state(parameters, _copied("optim", tensors, device))
+    trainer.weighting.load_state(meta["weighting"], _arrays("weighting", tensors))
+    trainer.replay.load_state(meta["replay"], _arrays("replay", tensors), _segments("replay", segments))
+    held_out.load_state(meta["held_out"], _arrays("held_out", tensors), _segments("held_out", segments))
+    if trainer.average is not None:
+        trainer.average.load_state(meta["average"], _copied("average", tensors, device), parameters)
+    trainer.teacher = None
+    if meta["teacher"] is not None:
+        values = {name: torch.as_tensor(value) for name, value in segments["teacher"].tensors.items()}
+        trainer.teacher = Teacher.from_state(meta["teacher"], values, trainer.registry, trainer.model.spec, device)
+        trainer.teacher_version = trainer.teacher.version
+
+
+def forget(trainer: Trainer, name: str, number: int) -> None:
+    """Remove everything that a task left in the parts of the trainer."""
+    if name in trainer.model.table_of:
+        trainer.optimizer.remove(trainer.model.remove_head(name))
+        if trainer.average is not None:
+            trainer.average.sync(dict(trainer.model.named_parameters()), trainer.step_count)
+    trainer.replay.remove_task(name, number)
+    trainer.rearrange()
+    trainer.weighting.remove_task(name)
+    trainer.warm.pop(name, None)
+    if trainer.teacher is not None:
+        trainer.teacher_version += 1
+        trainer.teacher.forget(name, trainer.teacher_version)
+    if trainer.focus is not None and trainer.focus[0] == name:
+        trainer.focus = None
+
+
+def describe(trainer: Trainer, weights: str) -> Json:
+    kept = trainer.replay.counts()
+    tasks: list[Json] = []
+    for name, task in trainer.registry.tasks.items():
+        meta, _ = task.kind.state()
+        tasks.append(
+            {
+                **task.spec.to_dict(),
+                "table": task.table,
+                "columns": trainer.model.columns(name),
+                "classes": meta.get("labels", list(task.spec.classes)),
+                "replay_rows": kept.get(task.number, 0),
+                "null_loss": task.kind.null_loss(),
+            }
+        )
+    tables = {
+        name: {"capacity": table.capacity, "rows": int((table.owner_M >= 0).sum()), "bytes": _num_bytes(table.segments())}
+        for name, table in trainer.replay.tables.items()
+    }
+    return {
+        "tasks": tasks,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "replay": tables,
+        "replay_rows": sum(table["rows"] for table in tables.values()),
+        "replay_bytes": sum(table["bytes"] for table in tables.values()),
+        "strategy": type(trainer.strategy).__name__,
+        "weights": weights,
+        "teacher_step": None if trainer.teacher is None else trainer.teacher.step,
+        "step_count": trainer.step_count,
+        "skipped_steps": trainer.skipped_steps,
+    }
+
+
+def finite(trainer: Trainer) -> bool:
+    sums = [p.detach().float().sum() for p in trainer.model.parameters()]
+    sums += [value.float().sum() for value in trainer.weights().values()]
+    return bool(torch.isfinite(torch.stack(sums)).all())
+
+
+def _num_bytes(segments: Mapping[int, tuple[int, dict[str, Tensor]]]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for _, columns in segments.values() for tensor in columns.values())
+
+
+def _named(part: str, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": value for name, value in as_tensors(values).items()}
+
+
+def _below(part: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    start = f"{part}."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _copied(part: str, tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device, copy=True) for name, value in _below(part, tensors).items()}
+
+
+def _arrays(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: value.numpy() for name, value in _below(part, tensors).items()}
+
+
+def _segments(part: str, segments: Mapping[str, Segment]) -> dict[str, Mapping[str, Any]]:
+    return {name: segment.tensors for name, segment in _below(part, segments).items()}

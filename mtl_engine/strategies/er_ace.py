@@ -1,0 +1,31 @@
+"""Experience replay with asymmetric cross-entropy."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtl_engine.strategies.base import Step, Strategy, TaskStep, mask
+from mtl_engine.tasks.classification import Classification
+
+
+class ERACE(Strategy):
+    """L = CE(z_B over classes in the stream batch or never seen, y_B) + CE(z_R over all classes, y_R).
+
+    New classes do not push the logits of old ones down, which is what makes features drift at a switch.
+    Caccia et al. 2022, "New insights on reducing abrupt representation change in online continual
+    learning" (arXiv 2104.05025). "Never seen" is a true set here: the last old class is not left open.
+    """
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        return {name: _loss(task) for name, task in step.tasks.items()}
+
+
+def _loss(task: TaskStep) -> Tensor:
+    if not task.num_stream:
+        return task.memory_loss()
+    allowed_C = None
+    if isinstance(task.kind, Classification):
+        open_C = task.kind.open_C(task.stream_y, task.z_BC.shape[1])
+        allowed_C = None if open_C.all() else mask(open_C, task.z_BC)
+    stream = task.stream_loss(allowed_C)
+    return stream + task.memory_loss() if task.num_memory else stream

@@ -1,0 +1,18 @@
+"""No protection at all: the baseline that forgets."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from mtl_engine.strategies.base import Step, Strategy
+
+
+class Finetune(Strategy):
+    """L = loss(stream). Replays nothing."""
+
+    replays: ClassVar[bool] = False
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        return {name: task.loss() for name, task in step.tasks.items()}

@@ -1,0 +1,140 @@
+"""What every task kind provides; one instance serves one task and owns its vocabulary or statistics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine.errors import BadRows
+from mtl_engine.types import Array, Json, Target
+
+
+class TaskType(ABC):
+    """A kind of objective; `name` is the task it serves."""
+
+    name: str
+
+    primary: ClassVar[str]  # the metric in 0..1 that stands for the task in the accuracy matrix
+    stored_dtype: ClassVar[torch.dtype] = torch.float16  # of outputs kept in replay
+    y_dtype: ClassVar[type[np.generic]]  # of labels in a batch on the device
+
+    @abstractmethod
+    def needed(self, target: Target) -> int:
+        """How many columns the head needs to be trained on these rows; a label that no trained row had needs none."""
+
+    @abstractmethod
+    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+        """Labels of `n` rows as columns, and labels seen for the first time; raises BadRows and changes nothing.
+
+        With `closed` (scoring) an unknown label becomes column -1 instead of a new one.
+        """
+
+    def admit(self, target: Target, fresh: Sequence[int | str]) -> None:  # noqa: B027  (only some kinds learn from accepted labels)
+        """Take over what accepted labels decide: new columns, the number of columns."""
+
+    @abstractmethod
+    def observe(self, target: Target) -> None:
+        """Running statistics of stream rows, before their loss is computed."""
+
+    @abstractmethod
+    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor: ...
+
+    @abstractmethod
+    def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
+        """Distance from a teacher's outputs, which may have fewer columns."""
+
+    @abstractmethod
+    def null_loss(self) -> float:
+        """Loss of the best constant predictor on the stream so far; NaN before any row."""
+
+    @abstractmethod
+    def predict(self, z_HC: Tensor) -> Any:
+        """Original labels [H], 0/1 [H, C] or values [H, C]."""
+
+    @abstractmethod
+    def probabilities(self, z_HC: Tensor) -> Array: ...
+
+    @abstractmethod
+    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]: ...
+
+    def raw(self, z_BC: Tensor) -> Tensor:
+        """Outputs in units that stay comparable while statistics move; the inverse of `standard`."""
+        return z_BC
+
+    def standard(self, raw_BC: Tensor) -> Tensor:
+        return raw_BC
+
+    def group_B(self, target: Target) -> Array:
+        """The replay group of each row within the task, int64 [B]; classes where there are classes."""
+        return np.zeros(len(target.y), np.int64)
+
+    @abstractmethod
+    def state(self) -> tuple[Json, dict[str, Array]]: ...
+
+    @abstractmethod
+    def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None: ...
+
+
+def present(task: str, mask: Any, shape: tuple[int, ...]) -> Array | None:
+    """The mask as bool of `shape` (or of one value a row, widened); None = every label is there."""
+    if mask is None:
+        return None
+    try:
+        found = np.asarray(mask)
+    except ValueError as error:
+        raise BadRows("wrong_mask", f"mask of {task}: {error}; allowed are 0 and 1 of shape {shape}") from error
+    if found.shape == shape[:1] and len(shape) == 2:
+        found = np.broadcast_to(found[:, None], shape)
+    if found.shape != shape or found.dtype.kind not in "biuf" or not bool(((found == 0) | (found == 1)).all()):
+        raise BadRows("wrong_mask", f"mask of {task} is {found.dtype} {found.shape}: allowed are 0 and 1 of shape {shape}")
+    return found.astype(np.bool_)
+
+
+def weights(task: str, present_: Array | None, weight: Any, shape: tuple[int, ...]) -> Array | None:
+    """Mask and weights in one float32 array of `shape`; None = all ones."""
+    if weight is None:
+        return None if present_ is None or bool(present_.all()) else present_.astype(np.float32)
+    try:
+        found = np.asarray(weight, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadRows("bad_weight", f"weight of {task}: {error}; allowed are numbers of shape {shape}") from error
+    if found.shape == shape[:1] and len(shape) == 2:
+        found = np.broadcast_to(found[:, None], shape)
+    if found.shape != shape or not bool((np.isfinite(found) & (found >= 0)).all()):
+        raise BadRows("bad_weight", f"weight of {task} has shape {found.shape}: allowed are finite numbers >= 0 of shape {shape}")
+    return np.ascontiguousarray(found if present_ is None else found * present_)
+
+
+def matrix(task: str, y: Any, n: int, width: int, what: str) -> tuple[Array, Array | None]:
+    """Numeric labels as float64 [n, width] (`width` 0 = as they come), and where a list did not say None."""
+    given = None
+    try:
+        found = np.asarray(y)
+        if found.dtype == object:
+            given = np.not_equal(found, None)
+            found = np.asarray(y, np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadRows("wrong_dtype", f"labels of {task}: {error}; allowed is {what}") from error
+    if found.dtype.kind not in "biuf":
+        raise BadRows("label_for_regression" if what == "numbers" else "wrong_dtype", f"labels of {task} are {found.dtype}: allowed is {what}")
+    if found.ndim == 1 and width in (0, 1):
+        found, given = found[:, None], None if given is None else given[:, None]
+    if found.ndim != 2:
+        raise BadRows("wrong_rank", f"labels of {task} have {found.ndim} axes: allowed are 2 (rows, columns)")
+    if len(found) != n:
+        raise BadRows("length_mismatch", f"{len(found)} labels of {task} for {n} rows: allowed is one a row")
+    if width and found.shape[1] != width:
+        raise BadRows("wrong_shape", f"labels of {task} have {found.shape[1]} columns: allowed are {width}")
+    return found.astype(np.float64), given
+
+
+def both(a: Array | None, b: Array | None) -> Array | None:
+    """Where both masks allow; None allows everything."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b

@@ -1,0 +1,114 @@
+"""One label a row from a growing vocabulary: softmax cross-entropy, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine import losses
+from mtl_engine.errors import BadRows
+from mtl_engine.tasks.base import TaskType, present, weights
+from mtl_engine.types import Array, Json, Target, TaskSpec
+from mtl_engine.vocabulary import Vocabulary
+
+
+class Classification(TaskType):
+    """Columns are labels in order of first appearance; a head grows when a label is new."""
+
+    primary: ClassVar[str] = "accuracy"
+    y_dtype: ClassVar[type[np.generic]] = np.int64
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.name = spec.name
+        self.declared = len(spec.classes)
+        self.vocabulary = Vocabulary(spec.classes, spec.max_classes, spec.name)
+        self.seen_C = np.zeros(max(8, len(spec.classes)), np.int64)  # stream rows a column
+
+    def needed(self, target: Target) -> int:
+        if target.weight is not None and not (target.weight > 0).any():
+            return self.declared
+        return max(self.declared, int(target.y.max()) + 1)
+
+    def open_C(self, y_B: Array, columns: int) -> Array:
+        """Columns that are in `y_B` or were never in any stream row, bool [C]."""
+        open_C = np.ones(columns, np.bool_)
+        open_C[: len(self.seen_C)] = self.seen_C[:columns] == 0
+        open_C[y_B] = True
+        return open_C
+
+    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+        if y is None:
+            return Target(np.zeros(n, np.int32), np.zeros(n, np.float32)), []
+        if not isinstance(y, (list, tuple)):
+            y = np.asarray(y)
+        if np.ndim(y) == 1 and len(y) != n:
+            raise BadRows("length_mismatch", f"{len(y)} labels of {self.name} for {n} rows: allowed is one a row")
+        present_B = present(self.name, mask, (n,))
+        if isinstance(y, (list, tuple)) and None in y:
+            given_B = np.array([label is not None for label in y])
+            present_B = given_B if present_B is None else present_B & given_B
+        weight_B = weights(self.name, present_B, weight, (n,))
+        present_B = np.ones(n, np.bool_) if present_B is None else present_B
+        labels = self.vocabulary.check(y, present_B)
+        columns, fresh = self.vocabulary.columns(labels)
+        if closed:
+            columns, fresh = np.where(columns < len(self.vocabulary), columns, -1).astype(np.int32), []
+        self.vocabulary.check_room(fresh)
+        if len(columns) == n:
+            return Target(columns, weight_B), fresh
+        y_B = np.zeros(n, np.int32)
+        y_B[present_B] = columns
+        return Target(y_B, weight_B), fresh
+
+    def admit(self, target: Target, fresh: Sequence[int | str]) -> None:
+        self.vocabulary.admit(fresh)
+
+    def observe(self, target: Target) -> None:
+        if len(self.vocabulary) > len(self.seen_C):
+            self.seen_C = np.pad(self.seen_C, (0, 2 * len(self.vocabulary) - len(self.seen_C)))
+        y_B = target.y if target.weight is None else target.y[target.weight > 0]
+        self.seen_C += np.bincount(y_B, minlength=len(self.seen_C))
+
+    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
+        return losses.cross_entropy(z_BC, y, weight, allowed_C)
+
+    def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
+        return losses.soft_cross_entropy(z_BC, teacher_BC, temperature)
+
+    def null_loss(self) -> float:
+        """Entropy of the class frequencies."""
+        count_C = self.seen_C[self.seen_C > 0]
+        if not count_C.size:
+            return float("nan")
+        p_C = count_C / count_C.sum()
+        return float(-(p_C * np.log(p_C)).sum())
+
+    def predict(self, z_HC: Tensor) -> Any:
+        if not self.vocabulary.labels:
+            raise BadRows("unknown_task", f"{self.name} has no class yet: train it on labelled rows first")
+        kind = np.int64 if isinstance(self.vocabulary.labels[0], int) else object
+        return np.array(self.vocabulary.labels, kind)[z_HC.argmax(1).numpy()]
+
+    def probabilities(self, z_HC: Tensor) -> Array:
+        return torch.softmax(z_HC.float(), 1).numpy()
+
+    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
+        weight_H = target.ones()
+        if not weight_H.sum() or not z_HC.shape[1]:
+            return {"accuracy": float("nan")}
+        right_H = z_HC.argmax(1).numpy() == target.y
+        return {"accuracy": float(np.average(right_H, weights=weight_H))}
+
+    def group_B(self, target: Target) -> Array:
+        return target.y.astype(np.int64)
+
+    def state(self) -> tuple[Json, dict[str, Array]]:
+        return {"labels": list(self.vocabulary.labels)}, {"seen_C": self.seen_C}
+
+    def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        self.vocabulary = Vocabulary(meta["labels"], self.vocabulary.max_classes, self.name)
+        self.seen_C = np.array(arrays["seen_C"])

@@ -1,0 +1,93 @@
+"""Several yes-or-no labels a row: sigmoid cross-entropy, micro-averaged F1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine import losses
+from mtl_engine.errors import BadRows
+from mtl_engine.tasks.base import TaskType, both, matrix, present, weights
+from mtl_engine.types import Array, Json, Target, TaskSpec
+
+
+class Multilabel(TaskType):
+    """Columns are fixed by `classes`, by `targets` when above 1, or else by the first labelled rows."""
+
+    primary: ClassVar[str] = "f1"
+    y_dtype: ClassVar[type[np.generic]] = np.float32
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.name = spec.name
+        self.max_classes = spec.max_classes
+        self._width = len(spec.classes) or (spec.targets if spec.targets > 1 else 0)
+        self.count_2C = np.zeros((2, self._width))  # labels and positive labels a column
+
+    def needed(self, target: Target) -> int:
+        return self._width
+
+    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+        if y is None:
+            return Target(np.zeros((n, self._width), np.uint8), np.zeros((n, self._width), np.float32)), []
+        y_BC, given_BC = matrix(self.name, y, n, self._width, "0 or 1 in every column")
+        if y_BC.shape[1] > self.max_classes:
+            raise BadRows("too_many_classes", f"{self.name} has {y_BC.shape[1]} columns: allowed are {self.max_classes}; raise max_classes of the task")
+        present_BC = both(present(self.name, mask, y_BC.shape), given_BC)
+        y_BC = y_BC if present_BC is None else np.where(present_BC, y_BC, 0)
+        if np.isnan(y_BC).any():
+            raise BadRows("nan_label", f"a label of {self.name} is NaN: use mask for missing labels")
+        if bool((y_BC < 0).any()):
+            raise BadRows("negative_label", f"a label of {self.name} is negative: allowed are 0 and 1; use mask for missing labels")
+        if bool(((y_BC != 0) & (y_BC != 1)).any()):
+            raise BadRows("label_out_of_range", f"a label of {self.name} is {y_BC.max():g}: allowed are 0 and 1")
+        return Target(y_BC.astype(np.uint8), weights(self.name, present_BC, weight, y_BC.shape)), []
+
+    def admit(self, target: Target, fresh: Sequence[int | str]) -> None:
+        if not self._width:
+            self._width = target.y.shape[1]
+            self.count_2C = np.zeros((2, self._width))
+
+    def observe(self, target: Target) -> None:
+        if target.y.shape[1] == self._width:
+            given_BC = target.ones() > 0
+            self.count_2C += np.stack([given_BC.sum(0), (target.y * given_BC).sum(0)])
+
+    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
+        return losses.binary_cross_entropy(z_BC, y, weight)
+
+    def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
+        return losses.soft_binary_cross_entropy(z_BC, teacher_BC, temperature)
+
+    def null_loss(self) -> float:
+        """Mean entropy of the columns' frequencies."""
+        total_C, ones_C = self.count_2C[:, self.count_2C[0] > 0] if self._width else np.zeros((2, 0))
+        if not total_C.size:
+            return float("nan")
+        p_C = np.clip(ones_C / total_C, 1e-12, 1 - 1e-12)
+        return float(-(p_C * np.log(p_C) + (1 - p_C) * np.log(1 - p_C)).mean())
+
+    def predict(self, z_HC: Tensor) -> Any:
+        return (z_HC > 0).numpy().astype(np.uint8)
+
+    def probabilities(self, z_HC: Tensor) -> Array:
+        return torch.sigmoid(z_HC.float()).numpy()
+
+    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
+        given_HC = target.ones() > 0
+        if not given_HC.any():
+            return {"f1": float("nan"), "accuracy": float("nan")}
+        yes_HC, is_HC = (z_HC > 0).numpy() & given_HC, (target.y == 1) & given_HC
+        hits, all_ = float((yes_HC & is_HC).sum()), float(yes_HC.sum() + is_HC.sum())
+        right = float(((yes_HC == is_HC) & given_HC).sum() / given_HC.sum())
+        return {"f1": 2 * hits / all_ if all_ else 1.0, "accuracy": right}
+
+    def state(self) -> tuple[Json, dict[str, Array]]:
+        return {"width": self._width}, {"count_2C": self.count_2C}
+
+    def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        self._width = int(meta["width"])
+        self.count_2C = np.array(arrays["count_2C"])

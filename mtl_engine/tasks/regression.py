@@ -1,0 +1,96 @@
+"""Real-valued targets, standardised by running statistics: squared error, R2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine import losses, running
+from mtl_engine.errors import BadRows
+from mtl_engine.tasks.base import TaskType, both, matrix, present, weights
+from mtl_engine.types import Array, Json, Target, TaskSpec
+
+
+class Regression(TaskType):
+    """The head predicts (y - mean) / deviation; mean and deviation follow the stream."""
+
+    primary: ClassVar[str] = "r2"
+    stored_dtype: ClassVar[torch.dtype] = torch.float32
+    y_dtype: ClassVar[type[np.generic]] = np.float32
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.name = spec.name
+        self.targets = spec.targets
+        self.stats_3C = np.zeros((3, spec.targets))  # count, mean, sum of squared deviations
+
+    def needed(self, target: Target) -> int:
+        return self.targets
+
+    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+        if y is None:
+            return Target(np.zeros((n, self.targets), np.float32), np.zeros((n, self.targets), np.float32)), []
+        if isinstance(y, (list, tuple)) and any(isinstance(value, str) for value in y):
+            raise BadRows("label_for_regression", f"labels of {self.name} are strings: allowed are numbers")
+        with np.errstate(over="ignore"):
+            y_BC, given_BC = matrix(self.name, y, n, self.targets, "numbers")
+            y_BC = y_BC.astype(np.float32)
+        present_BC = both(present(self.name, mask, y_BC.shape), given_BC)
+        if present_BC is not None:
+            y_BC = np.where(present_BC, y_BC, np.float32(0))
+        if not bool(np.isfinite(y_BC).all()):
+            raise BadRows("nan_label", f"a label of {self.name} is NaN or infinite: use mask for missing labels")
+        return Target(y_BC, weights(self.name, present_BC, weight, y_BC.shape)), []
+
+    def observe(self, target: Target) -> None:
+        self.stats_3C = running.updated(self.stats_3C, target.y, target.ones() > 0)
+
+    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
+        return losses.squared_error(z_BC, self.standard(y), weight)
+
+    def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
+        return losses.squared_error(z_BC, teacher_BC, None)
+
+    def null_loss(self) -> float:
+        """The variance in standardised units: 1, or 0 for a target that never varied."""
+        count_C, _, m2_C = self.stats_3C
+        return float((m2_C[count_C > 0] > 0).mean()) if (count_C > 0).any() else float("nan")
+
+    def predict(self, z_HC: Tensor) -> Any:
+        return self.raw(z_HC).numpy()
+
+    def probabilities(self, z_HC: Tensor) -> Array:
+        raise BadRows("label_for_regression", f"{self.name} is a regression and has no probabilities: use predict")
+
+    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
+        given_HC = target.ones() > 0
+        if not given_HC.any():
+            return {"r2": float("nan"), "mae": float("nan"), "rmse": float("nan")}
+        error_HC = np.where(given_HC, self.raw(z_HC).numpy() - target.y, 0.0)
+        mean_C = np.where(given_HC, target.y, 0.0).sum(0) / np.maximum(given_HC.sum(0), 1)
+        spread = float((np.where(given_HC, target.y - mean_C, 0.0) ** 2).sum())
+        squares, count = float((error_HC**2).sum()), float(given_HC.sum())
+        r2 = 1 - squares / spread if spread > 0 else float("nan")
+        return {"r2": r2, "mae": float(np.abs(error_HC).sum() / count), "rmse": (squares / count) ** 0.5}
+
+    def raw(self, z_BC: Tensor) -> Tensor:
+        mean_C, deviation_C = self._units(z_BC)
+        return z_BC.float() * deviation_C + mean_C
+
+    def standard(self, raw_BC: Tensor) -> Tensor:
+        mean_C, deviation_C = self._units(raw_BC)
+        return (raw_BC - mean_C) / deviation_C
+
+    def _units(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        units_2C = np.stack([self.stats_3C[1], running.deviation(self.stats_3C)]).astype(np.float32)
+        mean_C, deviation_C = torch.from_numpy(units_2C).to(like.device)
+        return mean_C, deviation_C
+
+    def state(self) -> tuple[Json, dict[str, Array]]:
+        return {}, {"stats_3C": self.stats_3C}
+
+    def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        self.stats_3C = np.array(arrays["stats_3C"])

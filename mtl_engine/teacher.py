@@ -1,0 +1,76 @@
+"""The teacher: a frozen copy of the model as it was, distilled from while the model goes on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_engine.model import Model, TrunkSpec
+from mtl_engine.registry import Registry
+from mtl_engine.tasks.base import TaskType
+from mtl_engine.types import Json
+
+
+class Teacher:
+    """Answers in units that stay comparable: a regression's teacher has its own mean and deviation."""
+
+    def __init__(self, model: Model, kinds: Mapping[str, TaskType], step: int, version: int) -> None:
+        self.model = model.requires_grad_(False)
+        self.kinds = kinds
+        self.step = step
+        self.version = version
+
+    @classmethod
+    def of(cls, model: Model, values: Mapping[str, Tensor], registry: Registry, step: int, version: int) -> Teacher:
+        """A copy of `model` with `values` (averaged weights) for its parameters."""
+        copied = copy.deepcopy(model)
+        copied.load_tensors({**copied.tensors(), **values})
+        kinds = {name: copy.deepcopy(registry.tasks[name].kind) for name in model.table_of}
+        return cls(copied, kinds, step, version)
+
+    def knows(self, task: str) -> bool:
+        return self.model.columns(task) > 0
+
+    @torch.no_grad()
+    def features(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor | None:
+        """Trunk features [B, D]; None for an input table that it does not know."""
+        if table not in self.model.tables:
+            return None
+        return self.model.trunk(self.model.encode(table, x, length_B))
+
+    @torch.no_grad()
+    def outputs(self, task: str, f_BD: Tensor) -> Tensor:
+        """Outputs in the units of `TaskType.raw`."""
+        return self.kinds[task].raw(self.model.z(task, f_BD))
+
+    def forget(self, task: str, version: int) -> None:
+        if task in self.model.table_of:
+            self.model.remove_head(task)
+            self.kinds = {name: kind for name, kind in self.kinds.items() if name != task}
+        self.version = version
+
+    def state(self) -> tuple[Json, dict[str, Tensor]]:
+        tensors = {f"model.{name}": value for name, value in self.model.tensors().items()}
+        metas: Json = {}
+        for name, kind in self.kinds.items():
+            metas[name], arrays = kind.state()
+            tensors |= {f"kind.{name}.{key}": torch.from_numpy(value) for key, value in arrays.items()}
+        return {"step": self.step, "structure": self.model.structure(), "kinds": metas}, tensors
+
+    @classmethod
+    def from_state(
+        cls, meta: Json, tensors: Mapping[str, Any], registry: Registry, trunk: TrunkSpec, device: torch.device
+    ) -> Teacher:
+        model = Model(trunk, 0, device)
+        model.restructure(meta["structure"])
+        model.load_tensors({name[6:]: torch.as_tensor(value) for name, value in tensors.items() if name.startswith("model.")})
+        kinds: dict[str, TaskType] = {}
+        for name, found in meta["kinds"].items():
+            start = f"kind.{name}."
+            kinds[name] = copy.deepcopy(registry.tasks[name].kind)
+            kinds[name].load_state(found, {k[len(start) :]: torch.as_tensor(v).numpy() for k, v in tensors.items() if k.startswith(start)})
+        return cls(model, kinds, int(meta["step"]), 1)

@@ -1,0 +1,277 @@
+"""One step: join stream and memory, one forward, losses, weights, backward, update, remember."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine import batch
+from mtl_engine.average import Average
+from mtl_engine.batch import Joined, Members
+from mtl_engine.errors import EngineError
+from mtl_engine.model import Model
+from mtl_engine.optim import Optimizer
+from mtl_engine.registry import Registry, Task
+from mtl_engine.replay import Replay
+from mtl_engine.replay_table import Outputs
+from mtl_engine.strategies.base import Step, Strategy, TaskStep
+from mtl_engine.teacher import Teacher
+from mtl_engine.types import Array, Rows, StepReport
+from mtl_engine.weightings.base import Weighting
+
+_FP16_LIMIT = 60_000.0  # below float16's largest number, 65,504
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a step needs to know beside its parts."""
+
+    replay_batch: int
+    warm_steps: int  # steps in which a new head on a trained encoder leaves the trunk alone
+    focus_share: float  # factor on the replay share of the task in focus, whose rows the stream brings
+    teacher_every: int  # steps between two teachers where no switch makes one; 0 = only at switches
+    autocast: bool  # bfloat16 forward
+
+
+class Trainer:
+    """Owns the order of a step; every part keeps its own state."""
+
+    def __init__(
+        self, registry: Registry, model: Model, optimizer: Optimizer, replay: Replay, strategy: Strategy, weighting: Weighting, settings: Settings
+    ) -> None:  # fmt: skip
+        self.registry, self.model, self.optimizer, self.replay = registry, model, optimizer, replay
+        self.strategy, self.weighting, self.settings = strategy, weighting, settings
+        self.average: Average | None = None
+        self.teacher: Teacher | None = None
+        self.teacher_version = 0
+        self.step_count = 0
+        self.skipped_steps = 0
+        self.warm: dict[str, int] = {}  # steps left by task
+        self.focus: tuple[str, str | None] | None = None
+
+    def step(self, blocks: Sequence[Rows]) -> StepReport:
+        """One update on these stream rows and one replay draw."""
+        stream = self._stream(blocks)
+        self._grow(stream)
+        number = self.step_count + 1
+        joined = self._join(number, stream)
+        with torch.autocast(self.model.device.type, torch.bfloat16) if self.settings.autocast else contextlib.nullcontext():
+            tasks = self._forward(joined)
+        losses = self.strategy.losses(Step(tasks))
+        total = self._combined(losses, tasks, sum(map(len, joined)))
+        value = 0.0 if total is None else float(total.detach())  # the only wait for the device
+        self.step_count = number
+        if not math.isfinite(value):
+            self.skipped_steps += 1
+        elif total is not None:
+            self._update(total)
+            self._remember(number, joined, tasks)
+        self._after(tasks)
+        rows = sum(j.num_stream for j in joined)
+        replayed = sum(len(j.slot_M) for j in joined)
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        return StepReport(number, rows, replayed, value, detached, not math.isfinite(value), self.skipped_steps)
+
+    def shares(self) -> dict[int, tuple[float, float]]:
+        """Replay share and minimum of every task, by number."""
+        focused = self.focus[0] if self.focus else None
+        return {
+            task.number: (task.spec.share * (self.settings.focus_share if name == focused else 1.0), task.spec.min_share)
+            for name, task in self.registry.tasks.items()
+        }
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The parameters to evaluate, publish and teach with, by name."""
+        return self.average.values if self.average is not None else {}
+
+    def refresh_teacher(self) -> None:
+        """The model as it is now becomes the teacher, if the strategy has one."""
+        if self.strategy.distils and self.step_count:
+            self.teacher_version += 1
+            self.teacher = Teacher.of(self.model, self.weights(), self.registry, self.step_count, self.teacher_version)
+
+    def _stream(self, blocks: Sequence[Rows]) -> dict[str, Rows]:
+        by_table: dict[str, list[Rows]] = {}
+        for block in blocks:
+            if len(block):
+                by_table.setdefault(block.table, []).append(block)
+        if not by_table:
+            raise EngineError("a step needs at least one stream row: found none")
+        return {table: Rows.concat(parts) for table, parts in by_table.items()}
+
+    def _grow(self, stream: Mapping[str, Rows]) -> None:
+        """Encoders, heads and replay tables for what these rows bring for the first time."""
+        grown = False
+        for table, rows in stream.items():
+            for name, target in rows.targets.items():
+                if name not in self.registry.tasks:
+                    raise EngineError(f"rows of task {name}, which was removed after they were prepared: drop them first")
+                if name not in self.model.table_of:
+                    self._add_head(name, table)
+                    grown = True
+                columns = self.registry.tasks[name].kind.needed(target)
+                if columns > self.model.columns(name):
+                    for full, (_, new) in self.model.grow_head(name, columns).items():
+                        self.optimizer.replace(full, new)
+                    grown = True
+        if grown and self.average is not None:
+            self.average.sync(dict(self.model.named_parameters()), self.step_count)
+
+    def _add_head(self, name: str, table: str) -> None:
+        known = set(dict(self.model.named_parameters()))
+        if table not in self.model.tables:
+            self.model.add_encoder(self.registry.tables[table])
+        elif self.settings.warm_steps and table in self.model.table_of.values():
+            self.warm[name] = self.settings.warm_steps
+        self.model.add_head(name, table)
+        for full, parameter in self.model.named_parameters():
+            if full not in known:
+                self.optimizer.add(full, parameter)
+        self.rearrange()
+
+    def rearrange(self) -> None:
+        """Divide the buffer among the tables in use."""
+        if self.strategy.replays:
+            in_use = self.model.table_of
+            tasks_of = {table: [name for name in in_use if in_use[name] == table] for table in self.model.tables}
+            self.replay.arrange(tasks_of)
+
+    def _join(self, number: int, stream: Mapping[str, Rows]) -> list[Joined]:
+        drawn = self.replay.draw(number, self.settings.replay_batch, self.shares) if self.strategy.replays else {}
+        none = np.zeros(0, np.int64)
+        found: list[Joined] = []
+        for table in self.model.tables:
+            if table in stream or table in drawn:
+                rows, memory = stream.get(table), self.replay.tables.get(table)
+                found.append(batch.join(table, rows, memory, drawn.get(table, none), self.model.device))
+        for joined in found:
+            if joined.stream is not None:
+                self.model.observe(joined.table, joined.x[: joined.num_stream])
+                for name, target in joined.stream.targets.items():
+                    self.registry.tasks[name].kind.observe(target)
+        return found
+
+    def _forward(self, joined: Sequence[Joined]) -> dict[str, TaskStep]:
+        """One encode a table, one trunk, one gather a head."""
+        h = [self.model.encode(j.table, j.x, j.length_B) for j in joined]
+        f_BD = self.model.trunk(torch.cat(h) if len(h) > 1 else h[0])
+        parts = f_BD.split([len(j) for j in joined]) if len(joined) > 1 else [f_BD]
+        views = {j.table: _View(j, f, self.teacher) for j, f in zip(joined, parts, strict=True)}
+        found: dict[str, TaskStep] = {}
+        for name, table in self.model.table_of.items():
+            if table in views and self.model.columns(name):
+                step = self._task_step(name, views[table])
+                if step is not None:
+                    found[name] = step
+        return found
+
+    def _task_step(self, name: str, view: _View) -> TaskStep | None:
+        task, columns = self.registry.tasks[name], self.model.columns(name)
+        taught = self.teacher is not None and self.teacher.knows(name)
+        members = batch.members(view.joined, task, columns, self.strategy.distils if taught else "")
+        if members is None:
+            return None
+        f_BD = _gathered(view.f_BD, members.row_B)
+        z_BC = self.model.z(name, f_BD.detach() if self.warm.get(name) else f_BD)
+        device = self.model.device
+        kept = None
+        if self.strategy.keeps and len(members.memory_M):
+            kept = batch.stored(self.replay.tables[view.joined.table], name, view.joined.slot_M[members.memory_M], columns)
+        return TaskStep(
+            name=name,
+            kind=task.kind,
+            z_BC=z_BC,
+            y=torch.from_numpy(members.y).to(device, non_blocking=True),
+            weight=None if members.weight is None else torch.from_numpy(members.weight).to(device, non_blocking=True),
+            num_stream=members.num_stream,
+            stream_y=members.stream_y,
+            stored=kept,
+            teacher=lambda: view.teacher_z(task, members),
+            rows=members.row_B,
+        )
+
+    def _combined(self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int) -> Tensor | None:
+        """Sum over tasks of factor * loss_weight * (rows of the task / rows) * loss."""
+        if not losses:
+            return None
+        weigh = self.weighting.weigh(losses)
+        total: Tensor | None = None
+        for name, loss in losses.items():
+            factor = weigh[name] * self.registry.tasks[name].spec.loss_weight * (tasks[name].z_BC.shape[0] / num_rows)
+            part = loss if isinstance(factor, float) and factor == 1.0 else loss * factor
+            total = part if total is None else total + part
+        return total
+
+    def _update(self, total: Tensor) -> None:
+        if not total.requires_grad:
+            return  # only frozen parameters, or no labelled row
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.step_count)
+
+    def _remember(self, number: int, joined: Sequence[Joined], tasks: Mapping[str, TaskStep]) -> None:
+        if not self.strategy.replays:
+            return
+        for j in joined:
+            if j.stream is not None:
+                owner_B, class_B = batch.owners(j.stream, self.registry.tasks)
+                outputs = self._outputs(j, tasks) if self.strategy.keeps else {}
+                self.replay.offer(number, j.stream, owner_B, class_B, outputs)
+
+    def _outputs(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> dict[str, Outputs]:
+        """Outputs of the stream rows before the update, in the units and dtype in which they are kept."""
+        found: dict[str, Outputs] = {}
+        for name, task in tasks.items():
+            if self.model.table_of[name] != joined.table or not task.num_stream:
+                continue
+            z_SC = task.kind.raw(task.z_BC.detach()[: task.num_stream])
+            if task.kind.stored_dtype == torch.float16:
+                z_SC = z_SC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
+            z_SC = z_SC.to(task.kind.stored_dtype)
+            width_S = np.full(joined.num_stream, z_SC.shape[1], np.int32)
+            if task.rows is not None:
+                rows = task.rows[: task.num_stream]
+                full_SC = z_SC.new_zeros((joined.num_stream, z_SC.shape[1]))
+                full_SC[torch.from_numpy(rows).to(z_SC.device)] = z_SC
+                z_SC, width_S = full_SC, np.zeros(joined.num_stream, np.int32)
+                width_S[rows] = z_SC.shape[1]
+            found[name] = Outputs(z_SC, width_S)
+        return found
+
+    def _after(self, tasks: Mapping[str, TaskStep]) -> None:
+        for name in tasks:
+            if self.warm.get(name):
+                self.warm[name] -= 1
+        every = self.settings.teacher_every
+        if every and self.step_count % every == 0:
+            self.refresh_teacher()
+
+
+class _View:
+    """One table's features in a step, and the teacher's for the same rows, computed when first asked for."""
+
+    def __init__(self, joined: Joined, f_BD: Tensor, teacher: Teacher | None) -> None:
+        self.joined, self.f_BD = joined, f_BD
+        self._teacher = teacher
+        self._teacher_BD: Tensor | None = None
+
+    def teacher_z(self, task: Task, members: Members) -> Tensor | None:
+        """The teacher's outputs for a task's rows, in the units of the model's present outputs."""
+        if self._teacher is None or not self._teacher.knows(task.spec.name):
+            return None
+        if self._teacher_BD is None:
+            self._teacher_BD = self._teacher.features(self.joined.table, self.joined.x, self.joined.length_B)
+        f_BD = _gathered(self._teacher_BD, members.row_B)
+        return task.kind.standard(self._teacher.outputs(task.spec.name, f_BD))
+
+
+def _gathered(f_BD: Tensor, row_B: Array | None) -> Tensor:
+    return f_BD if row_B is None else f_BD.index_select(0, torch.from_numpy(row_B).to(f_BD.device))
