@@ -29,7 +29,11 @@ from mtl_engine.types import Array, TaskSpec
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt-get install dataset-fashion-mnist
 BATCH = 32
-TRUNK = {"width": 256, "depth": 2, "norm": "none"}  # 784-256-256-C, as a plain multi-layer perceptron
+TRUNK = {
+    "width": 256,
+    "depth": 2,
+    "norm": "none",
+}  # 784-256-256-C, as a plain multi-layer perceptron
 Data = tuple[Array, Array, Array, Array]
 
 
@@ -82,7 +86,11 @@ def run(data: Data, settings: dict[str, Any], seed: int) -> dict[str, float]:
             scores[phase, old] = 100 * engine.evaluate("images", xt[test], yt[test])["accuracy"]
     forgetting = float(np.mean(np.nanmax(scores[:4, :4], 0) - scores[4, :4]))
     seconds = time.monotonic() - began
-    return {"average_accuracy": float(scores[4].mean()), "forgetting": forgetting, "rows_per_s": rows / seconds}
+    return {
+        "average_accuracy": float(scores[4].mean()),
+        "forgetting": forgetting,
+        "rows_per_s": rows / seconds,
+    }
 
 
 def parsed(text: str) -> tuple[str, Any]:
@@ -98,7 +106,9 @@ def main() -> None:
     parser.add_argument("--workload", choices=sorted(WORKLOADS), default="split-fashion")
     parser.add_argument("--strategy", default="default", help=f"one of {', '.join(STRATEGIES)}")
     parser.add_argument("--arguments", default="{}", help="JSON arguments of the strategy")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="a setting of the engine")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=JSON", help="a setting of the engine"
+    )
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON line and nothing else")
@@ -110,14 +120,26 @@ def main() -> None:
     arguments = json.loads(given.arguments)
     settings = {"strategy": {"name": given.strategy, **arguments}, **dict(map(parsed, given.set))}
     runs = [run((x, y, xt, yt), settings, seed) for seed in range(given.seeds)]
-    report: dict[str, Any] = {"workload": given.workload, "split": given.split, "strategy": given.strategy, "settings": settings}
+    report: dict[str, Any] = {
+        "workload": given.workload,
+        "split": given.split,
+        "strategy": given.strategy,
+        "settings": settings,
+    }
     for name in ("average_accuracy", "forgetting", "rows_per_s"):
         values = [found[name] for found in runs]
         report[name] = round(float(np.mean(values)), 2)
         report[f"{name}_sd"] = round(float(np.std(values)), 2)
-    report |= {"seeds": given.seeds, "torch": torch.__version__, "python": platform.python_version(), "date": datetime.now(UTC).date().isoformat()}
+    report |= {
+        "seeds": given.seeds,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
     if not given.json:
-        print(f"{given.strategy} on {given.workload}: average accuracy {report['average_accuracy']}, forgetting {report['forgetting']}")
+        print(
+            f"{given.strategy} on {given.workload}: average accuracy {report['average_accuracy']}, forgetting {report['forgetting']}"
+        )
     print(json.dumps(report))
 
 

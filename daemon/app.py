@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import threading
 import uuid
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
@@ -22,15 +23,15 @@ from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
 from daemon.cut import Process, restore, versions
-from daemon.errors import IntegrityError, Refused
+from daemon.errors import BrokerFull, BrokerUnreachable, Refused
 from daemon.failpoints import reach
 from daemon.health import Health
-from daemon.identity import id_tuple
+from daemon.identity import FIRST_ID, id_tuple
 from daemon.jobs import Jobs
 from daemon.loop import Loop, Parts
 from daemon.machine import LogMachine
 from daemon.publication import Publication
-from daemon.reader import Position, Reader
+from daemon.reader import Position, Reader, join
 from daemon.sources.redis_streams import RedisStreams
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from daemon.checkpoint_store import Recovered
     from daemon.config import Config
     from daemon.types import EventSource, Json, Request
+
+START_WAIT_S = 60.0  # how long a start waits for its server, which may be starting too
 
 log = structlog.get_logger("mtld")
 
@@ -68,7 +71,7 @@ def main(config: Config, start: str | None) -> int:
             password_file=config.password_file,
         )
         stack.callback(source.close)
-        loop = assemble(config, start, source, requests, source.describe())
+        loop = assemble(config, start, source, requests)
         loop.ensure_broker = broker.ensure if broker is not None else None
         jobs = Jobs(requests, config.publish)
         stack.callback(jobs.close)
@@ -85,7 +88,6 @@ def assemble(
     start: str | None,
     source: EventSource,
     requests: SimpleQueue[Request],
-    broker: str,
 ) -> Loop:
     """Recover the newest good checkpoint and build a loop that goes on from it."""
     engine = mtl_engine.engine.Engine.from_config(
@@ -103,13 +105,18 @@ def assemble(
         checkpointer.assume(
             {name: version for name, version in versions(machine).items() if name in found.segments}
         )
-    process.token = source.acquire(process.token, takeover_wait_s=2 * config.lease_ttl_s)
+    watermark = position.id if position is not None else FIRST_ID
+    process.token = _take_lease(source, process.token, 2 * config.lease_ttl_s, watermark)
     reach("lease_taken")
+    skipped = 0
     if position is None:
-        position = _join(source, start)
+        position, skipped = join(source, start)
     machine.rereading = id_tuple(position.id) < id_tuple(process.reread_until)
     health = Health(
-        config.state_dir / "vitals.json", config.namespace, broker, _build_of(engine, config)
+        config.state_dir / "vitals.json",
+        config.namespace,
+        source.describe(),
+        _build_of(engine, config),
     )
     loop = Loop(
         Parts(
@@ -124,6 +131,8 @@ def assemble(
             requests,
         )
     )
+    if skipped:
+        loop.journal("skipped_at_join", {"events": skipped})
     if found is None:
         _declare(config.tasks, loop)
     else:
@@ -152,20 +161,22 @@ def _resume(found: Recovered, loop: Loop) -> None:
     loop.durability.resume_from(found.header)
 
 
-def _join(source: EventSource, start: str | None) -> Position:
-    """Where a stream is joined by an empty state: its start, or where its group stands."""
-    bounds = source.bounds()
-    read_before = bounds.group_last_id not in {None, "0-0"}
-    if read_before and start is None:
-        raise IntegrityError(
-            f"the state directory is empty, but this stream was read up to {bounds.group_last_id} before; give back its "
-            "state directory, or say --start earliest (train on all that is retained) or --start group (go on from there)"
-        )
-    if start == "group" and read_before:
-        read = bounds.group_entries_read
-        num_read = bounds.entries_added - bounds.length if read is None else read
-        return Position(str(bounds.group_last_id), b"", num_read, bounds.entries_added)
-    return Position("0-0", b"", bounds.entries_added - bounds.length, bounds.entries_added)
+def _take_lease(source: EventSource, token: int, wait_s: float, watermark: str) -> int:
+    """The lease, waiting for a server that is not there yet; one without memory is first freed of what was applied."""
+    until = monotonic() + START_WAIT_S
+    pause = threading.Event()
+    while True:
+        try:
+            return source.acquire(token, wait_s)
+        except BrokerUnreachable as error:
+            if monotonic() > until:
+                raise
+            log.warning("the server does not answer; tried again in 1 s", error=str(error))
+        except BrokerFull as error:
+            if source.trim(watermark) == 0:
+                raise
+            log.warning("the server is full; freed it of applied entries", error=str(error))
+        pause.wait(1.0)
 
 
 def _declare(tasks: list[Json], loop: Loop) -> None:

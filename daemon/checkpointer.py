@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -157,17 +158,12 @@ class Checkpointer:
         if isinstance(value, np.ndarray) and not value.flags.writeable:
             return value
         kept = self._arena.get(name)
-        fits = kept is not None and (kept.shape, kept.dtype) == (value.shape, value.dtype)
-        if isinstance(value, torch.Tensor):
-            if not (fits and isinstance(kept, torch.Tensor)):
-                kept = torch.empty(value.shape, dtype=value.dtype)
-            kept.copy_(value)
-        else:
-            if not (fits and isinstance(kept, np.ndarray)):
-                kept = np.empty(value.shape, value.dtype)
-            np.copyto(kept, value)
-        self._arena[name] = kept
-        return kept
+        if kept is not None and (kept.shape, kept.dtype) == (value.shape, value.dtype):
+            torch.as_tensor(kept).copy_(torch.as_tensor(value))
+            return kept
+        is_array = isinstance(value, np.ndarray)
+        self._arena[name] = np.array(value) if is_array else value.detach().cpu().clone()
+        return self._arena[name]
 
     def _forget_all_but(self, cut: Cut) -> None:
         """Keep the copies bounded by the state: names that the state no longer has give their memory back."""
@@ -212,14 +208,15 @@ class Checkpointer:
         """Leave nothing on the disk of a failed cut, unless CURRENT has come to name it."""
         shutil.rmtree(self.store.temporary(job.seq), ignore_errors=True)
         self._durable_versions = {}  # the reason may lie in a parent's file: link none of them
-        try:
-            is_current = self.store.lineage()[:1] == [job.seq]
-        except DAMAGE:
-            return  # cannot be told, so it stays; the next recovery will know
-        if is_current:
-            self._follow(job)
-        else:
-            shutil.rmtree(self.store.path(job.seq), ignore_errors=True)
+        if not job.is_renamed:
+            return  # a directory of that name would be somebody else's
+        with suppress(
+            *DAMAGE
+        ):  # where CURRENT cannot be read it stays: the next recovery will know
+            if self.store.lineage()[:1] == [job.seq]:
+                self._follow(job)
+            else:
+                shutil.rmtree(self.store.path(job.seq), ignore_errors=True)
 
     def _follow(self, job: _Job) -> None:
         self._lineage = [job.seq, *self._lineage]
@@ -239,11 +236,12 @@ class Checkpointer:
         verify(tmp, manifest, job.fresh_files)
         reach("written")
         tmp.rename(self.store.path(job.seq))
+        job.is_renamed = True
         sync_directory(self.store.root)
         reach("renamed")
         if self.store.lineage()[:1] != self._lineage[:1]:
             raise IntegrityError(
-                f"CURRENT no longer names {parent}: another process has written here"
+                f"CURRENT does not name {parent}: another process has written here"
             )
         self.store.make_current([job.seq, *self._lineage])
         self._follow(job)
@@ -297,4 +295,5 @@ class _Job:
     weights: frozenset[str]
     then: Callable[[], None] | None
     stage_s: float = 0.0
+    is_renamed: bool = False
     fresh_files: set[str] = field(default_factory=set[str])

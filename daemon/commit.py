@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from daemon.config import Stream
     from daemon.cut import Process
     from daemon.outbox import Item, Outbox
-    from daemon.reader import Reader
+    from daemon.reader import Position, Reader
     from daemon.types import EventSource, Json
 
 
 class Committer:
     """Brings the outside up to date with the newest durable checkpoint."""
 
-    def __init__(self, source: EventSource, stream: Stream) -> None:
+    def __init__(self, source: EventSource, stream: Stream, start: Position) -> None:
         self._source = source
         self._stream = stream
         self._header: Json | None = (
@@ -35,6 +35,7 @@ class Committer:
         )
         self._retained: Sequence[Json] = ()
         self.trimmed_to = "0-0"
+        self.shown = start  # what the group may show now: never more than is durable
 
     @property
     def is_due(self) -> bool:
@@ -45,6 +46,12 @@ class Committer:
         """A checkpoint became current; `retained` are the manifests kept, newest first."""
         self._header = header
         self._retained = list(retained)
+
+    def restart(self, position: Position) -> None:
+        """The stream went back: what an older checkpoint wanted shown is of a stream that is no more."""
+        self._header = None
+        self.trimmed_to = "0-0"
+        self.shown = position
 
     def commit(self, outbox: Outbox, process: Process, reader: Reader) -> bool:
         """Carry out what is due; raises what the source raises, and may then be called again.
@@ -57,6 +64,7 @@ class Committer:
         try:
             self._deliver(outbox, header["outbox_seq"])
             was_gone = reader.display(position_of(header))
+            self.shown = position_of(header)
             reach("displayed")
         except BrokerFull:
             self._trim(

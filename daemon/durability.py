@@ -27,7 +27,7 @@ class Durability:
     def __init__(self, parts: Parts) -> None:
         self.checkpointer = parts.checkpointer
         self.publication = parts.publication
-        self.committer = Committer(parts.source, parts.config.stream)
+        self.committer = Committer(parts.source, parts.config.stream, parts.reader.position)
         self.log_bytes = (
             0  # of all entries ever applied; the difference of two cuts is the log between them
         )

@@ -124,27 +124,27 @@ class Reader:
         if entries:
             self._adapt(entries)
         elif self._fence is not None:
-            self._settle(
-                self._fence
-            )  # this read came after the fence: what it counted and is not here is gone
+            self._settle(self._fence)  # what it counted and this later read does not find is gone
         return entries
 
     def advance(self, entry: Entry, key: bytes) -> None:
         """The caller has applied this entry; a fence that it reaches or passes is settled, which may raise."""
-        fence = self._fence
-        passed = fence is not None and id_tuple(entry.id) > fence.last
-        if fence is not None and passed:
-            self._fence = None
-            fence_lost = fence.added - self.position.n
-            self.position = replace(
-                self.position, id=entry.id, key=key, n=max(fence.added, self.position.n) + 1
-            )
-            self._count(fence_lost)
+        fence, at = self._fence, id_tuple(entry.id)
+        if fence is not None and at > fence.last:
+            self._move(entry, key, max(fence.added, self.position.n) + 1, fence.added)
+        elif fence is not None and at == fence.last:
+            self._move(entry, key, max(fence.added, self.position.n + 1), fence.added - 1)
         else:
             self.position = replace(self.position, id=entry.id, key=key, n=self.position.n + 1)
-            if fence is not None and id_tuple(entry.id) == fence.last:
-                self._settle(fence)
+            self._has_anchor = bool(key)
+
+    def _move(self, entry: Entry, key: bytes, n: int, before: int) -> None:
+        """Apply an entry that settles the fence: `before` it, so many entries had been added."""
+        lost = before - self.position.n
+        self._fence = None
         self._has_anchor = bool(key)
+        self.position = replace(self.position, id=entry.id, key=key, n=n)
+        self._count(lost)
 
     def fence(self) -> Bounds:
         """Look whether the stream is still ours and take a fence unless one is outstanding."""
@@ -218,9 +218,7 @@ class Reader:
         if detail is not None:
             raise StreamRegressed(detail, self._lost_at_least())
         if anchor is Anchor.MISSING:
-            self._has_anchor = (
-                False  # somebody trimmed or deleted it; the fence counts what else went
-            )
+            self._has_anchor = False  # trimmed or deleted; the fence counts what else went
         self._is_suspect = False
         self._saw_group = self._saw_group or bounds.group_last_id is not None
         self.position = replace(self.position, a_max=bounds.entries_added, g_max=bounds.last_id)
@@ -229,20 +227,17 @@ class Reader:
         here, added = self.position, bounds.entries_added
         group = bounds.group_last_id
         known = max(here.a_max, here.n)
-        wrong = {
-            f"the entry {here.id} has other contents than the one applied": anchor
-            is Anchor.REPLACED,
-            f"its last id {bounds.last_id} is below the watermark {here.id}": id_tuple(
-                bounds.last_id
-            )
-            < id_tuple(here.id),
-            f"it counts {added} entries ever added and has counted {known}": added < known,
-            f"the group shows {group} and was set to {self._displayed}": group is not None
-            and id_tuple(group) < id_tuple(self._displayed),
-            f"the group and the entry {here.id} are gone": group is None
-            and (anchor is Anchor.MISSING or (anchor is Anchor.UNKNOWN and self._saw_group)),
-        }
-        return next((detail for detail, is_so in wrong.items() if is_so), None)
+        watermark, last = id_tuple(here.id), id_tuple(bounds.last_id)
+        set_back = group is not None and id_tuple(group) < id_tuple(self._displayed)
+        no_anchor = anchor is Anchor.MISSING or (anchor is Anchor.UNKNOWN and self._saw_group)
+        signs = [
+            (anchor is Anchor.REPLACED, f"the entry {here.id} is not the one applied"),
+            (last < watermark, f"its last id {bounds.last_id} is below the watermark {here.id}"),
+            (added < known, f"it counts {added} entries ever added, {known} were counted before"),
+            (set_back, f"the group shows {group} and was set to {self._displayed}"),
+            (group is None and no_anchor, f"the group and the entry {here.id} are gone"),
+        ]
+        return next((detail for is_so, detail in signs if is_so), None)
 
     def _settle(self, fence: _Fence) -> None:
         self._fence = None

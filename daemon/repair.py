@@ -24,7 +24,7 @@ def reconnect(loop: Loop) -> None:
     loop.reader.reconnected()
     loop.health.bounds(loop.reader.fence())
     if not loop.durability.committer.is_due:
-        loop.reader.display(loop.reader.position)  # producers look at the group from the start
+        loop.reader.display(loop.durability.committer.shown)  # producers look at it from the start
 
 
 def regressed(loop: Loop, error: StreamRegressed) -> None:
@@ -37,6 +37,7 @@ def regressed(loop: Loop, error: StreamRegressed) -> None:
     process.epoch += 1
     process.displayed = "0-0"
     process.reread_until = bounds.last_id
+    loop.durability.committer.restart(position)
     machine.rereading = True
     machine.outbox.epoch = process.epoch
     machine.counters.lost_events += error.lost_at_least

@@ -146,8 +146,9 @@ class Steering:
         self._failures += 1
         self._drain_staged = False
         if outcome.not_finite:
+            if not self._diverged:  # once, since each further attempt fails in the same way
+                self._loop.journal("diverged", {"reason": outcome.reason})
             self._diverged = outcome.reason
-            self._loop.journal("diverged", {"reason": outcome.reason})
         if self._draining and (outcome.not_finite or self._failures >= DRAIN_TRIES):
             self._finish(8)
 

@@ -152,6 +152,10 @@ class EventSource(Protocol):
         """Extend the lease; LeaseLost when it is no longer ours."""
         ...
 
+    def describe(self) -> str:
+        """The server's name, version and address, for people."""
+        ...
+
     def close(self) -> None:
         """Release the lease if it is ours and disconnect."""
         ...

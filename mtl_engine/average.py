@@ -22,7 +22,9 @@ class Average:
 
     def __init__(self, decay: float) -> None:
         if not isinstance(decay, (int, float)) or not 0 <= decay < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise EngineError(f"ema_decay is {decay!r}: allowed are numbers from 0 up to, not including, 1")
+            raise EngineError(
+                f"ema_decay is {decay!r}: allowed are numbers from 0 up to, not including, 1"
+            )
         self.decay = decay
         self.values: dict[str, Tensor] = {}
         self.born: dict[str, int] = {}  # the step before a parameter's first
@@ -52,7 +54,9 @@ class Average:
     def state(self) -> tuple[Json, dict[str, Tensor]]:
         return {"born": dict(self.born)}, dict(self.values)
 
-    def load_state(self, meta: Json, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+    def load_state(
+        self, meta: Json, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
+    ) -> None:
         self.born = {name: int(born) for name, born in meta["born"].items()}
         self.values = {name: values[name] for name in parameters}
         self._group(parameters)

@@ -38,11 +38,14 @@ class Members:
     num_stream: int
     y: Array
     weight: Array | None
-    stream_y: Array
+    stream_y: Array  # of labelled rows only
+    memory_y: Array
     memory_M: Array  # which replayed rows, positions in `slot_M`
 
 
-def join(table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, device: torch.device) -> Joined:
+def join(
+    table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, device: torch.device
+) -> Joined:
     xs = [] if stream is None else [torch.from_numpy(stream.x).to(device, non_blocking=True)]
     lengths = [] if stream is None or stream.length is None else [stream.length]
     targets: dict[str, Target] = {}
@@ -50,7 +53,9 @@ def join(table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Ar
         x, length_M, targets = memory.batch(slot_M)
         xs.append(x)
         lengths += [] if length_M is None else [length_M]
-    length_B = torch.from_numpy(np.concatenate(lengths)).to(device, non_blocking=True) if lengths else None
+    length_B = (
+        torch.from_numpy(np.concatenate(lengths)).to(device, non_blocking=True) if lengths else None
+    )
     x = torch.cat(xs) if len(xs) > 1 else xs[0]
     return Joined(table, x, length_B, stream, 0 if stream is None else len(stream), targets, slot_M)
 
@@ -66,9 +71,13 @@ def members(joined: Joined, task: Task, columns: int, unlabelled: str) -> Member
     dtype = task.kind.y_dtype
     if _whole(joined, given, kept):
         parts = [t.y for t in (given, kept) if t is not None]
-        y = np.concatenate(parts, dtype=dtype, casting="unsafe") if len(parts) > 1 else parts[0].astype(dtype)
-        stream_y = parts[0] if given is not None else parts[0][:0]
-        return Members(None, joined.num_stream, y, None, stream_y, np.arange(len(joined.slot_M)))
+        y = (
+            np.concatenate(parts, dtype=dtype, casting="unsafe")
+            if len(parts) > 1
+            else parts[0].astype(dtype)
+        )
+        s = joined.num_stream
+        return Members(None, s, y, None, y[:s], y[s:], np.arange(len(joined.slot_M)))
     empty = _empty(given or kept, columns)
     stream_t = (given or _take_none(empty, joined.num_stream)).padded(columns)
     memory_t = (kept or _take_none(empty, len(joined.slot_M))).padded(columns)
@@ -86,6 +95,7 @@ def members(joined: Joined, task: Task, columns: int, unlabelled: str) -> Member
         y,
         None if bool((weight == 1).all()) else weight,
         stream_t.y[labelled_S],
+        memory_t.y[memory_M],
         memory_M,
     )
 

@@ -23,7 +23,9 @@ def normalised(table: Table, spec: Spec, what: str) -> tuple[str, Json]:
     arguments = dict(spec)
     name = arguments.pop("name", None)
     if not isinstance(name, str):
-        raise EngineError(f"{what} {dict(spec)!r} has no name: allowed are {', '.join(sorted(table))}")
+        raise EngineError(
+            f"{what} {dict(spec)!r} has no name: allowed are {', '.join(sorted(table))}"
+        )
     if name not in table:
         if ":" in name:
             return name, arguments
@@ -41,11 +43,15 @@ def build(table: Table, spec: Spec, what: str, /, **given: Any) -> Any:
     allowed = _parameters(made) - set(given)
     for key in arguments:
         if key not in allowed:
-            raise EngineError(unknown(f"argument of {what} {path.rpartition(':')[2]}", key, allowed))
+            raise EngineError(
+                unknown(f"argument of {what} {path.rpartition(':')[2]}", key, allowed)
+            )
     try:
         return made(**given, **arguments)
     except TypeError as error:
-        raise EngineError(f"{what} {path}: {error}; its arguments are {', '.join(sorted(allowed)) or 'none'}") from error
+        raise EngineError(
+            f"{what} {path}: {error}; its arguments are {', '.join(sorted(allowed)) or 'none'}"
+        ) from error
 
 
 def load(path: str, what: str) -> Any:
@@ -54,7 +60,9 @@ def load(path: str, what: str) -> Any:
     try:
         return vars(importlib.import_module(module))[name]
     except (ImportError, KeyError) as error:
-        raise EngineError(f"{what} {path!r} cannot be imported ({error}): give a known name or 'package.module:Class'") from error
+        raise EngineError(
+            f"{what} {path!r} cannot be imported ({error}): give a known name or 'package.module:Class'"
+        ) from error
 
 
 def _parameters(made: Any) -> set[str]:

@@ -58,7 +58,9 @@ class Engine:
         num_threads: int = 2,
         seed: int = 0,
     ) -> None:
-        advised = RECOMMENDED.get(strategy if isinstance(strategy, str) else str(strategy.get("name")), {})
+        advised = RECOMMENDED.get(
+            strategy if isinstance(strategy, str) else str(strategy.get("name")), {}
+        )
         weights = weights or advised.get("weights", "raw")
         _check_choice("weights", str(weights), _WEIGHTS)
         _check_choice("precision", precision, _PRECISIONS)
@@ -134,7 +136,9 @@ class Engine:
             raise EngineError(f"task {name} has no head yet: train it on labelled rows first")
         self._trainer.model.freeze_head(name, frozen=frozen)
 
-    def prepare(self, task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None) -> Rows:
+    def prepare(
+        self, task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None
+    ) -> Rows:
         """Checked rows, ready for `step`; raises BadRows and changes nothing, or gives new labels their columns.
 
         Without a `task`, `y`, `mask` and `weight` are mappings by task. `y` None = unlabelled.
@@ -145,7 +149,9 @@ class Engine:
         """One update of the model on these stream rows and one replay draw."""
         return self._trainer.step(rows)
 
-    def observe(self, task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None) -> StepReport:
+    def observe(
+        self, task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None
+    ) -> StepReport:
         """`prepare` and `step` in one."""
         return self._trainer.step([self.prepare(task, x, y, mask, weight)])
 
@@ -186,11 +192,15 @@ class Engine:
 
     def predict(self, task: str, x: Any) -> Any:
         """Original labels [B], 0/1 [B, C] or values [B, C]."""
-        return self._trainer.registry[task].kind.predict(self._outputs(task, self._trainer.registry.check(task, x)[0]))
+        return self._trainer.registry[task].kind.predict(
+            self._outputs(task, self._trainer.registry.check(task, x)[0])
+        )
 
     def predict_proba(self, task: str, x: Any) -> Array:
         """Probabilities [B, C] in the order of `describe()["tasks"][...]["classes"]`."""
-        return self._trainer.registry[task].kind.probabilities(self._outputs(task, self._trainer.registry.check(task, x)[0]))
+        return self._trainer.registry[task].kind.probabilities(
+            self._outputs(task, self._trainer.registry.check(task, x)[0])
+        )
 
     def matrix(self) -> Json:
         """The accuracy matrix with a row for the present, average accuracy, forgetting and backward transfer."""
@@ -214,8 +224,14 @@ class Engine:
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
-        tensors, tasks = snapshot.stage(self._trainer.model, self._trainer.weights(), self._trainer.registry)
-        return tensors, tasks, {"weights": self.weights, "step": self.step_count, "scores": self.evaluate_held_out()}
+        tensors, tasks = snapshot.stage(
+            self._trainer.model, self._trainer.weights(), self._trainer.registry
+        )
+        return (
+            tensors,
+            tasks,
+            {"weights": self.weights, "step": self.step_count, "scores": self.evaluate_held_out()},
+        )
 
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""
@@ -232,7 +248,13 @@ class Engine:
         tasks = self._trainer.registry.tasks
         scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
         task, phase = self.focus or (None, None)
-        return {"task": task, "phase": phase, "step": self.step_count, "scores": scores, "parts": parts}
+        return {
+            "task": task,
+            "phase": phase,
+            "step": self.step_count,
+            "scores": scores,
+            "parts": parts,
+        }
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -246,7 +268,9 @@ def _device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError as error:
-        raise EngineError(f"device {name!r}: {error}; allowed are auto, cpu, cuda and cuda:N") from error
+        raise EngineError(
+            f"device {name!r}: {error}; allowed are auto, cpu, cuda and cuda:N"
+        ) from error
 
 
 def _trunk(given: Mapping[str, Any] | None) -> TrunkSpec:

@@ -31,7 +31,9 @@ def outputs(model: Model, weights: Mapping[str, Tensor], task: str, rows: Rows) 
     with model.using(weights):
         for start in range(0, len(rows), _CHUNK):
             part = rows.take(slice(start, start + _CHUNK))
-            length_B = None if part.length is None else torch.from_numpy(part.length).to(model.device)
+            length_B = (
+                None if part.length is None else torch.from_numpy(part.length).to(model.device)
+            )
             x = torch.from_numpy(np.ascontiguousarray(part.x)).to(model.device)
             found.append(model(task, x, length_B).float().cpu())
     return torch.cat(found)
@@ -53,7 +55,15 @@ class HeldOut:
                 task = self._registry.tasks[name]
                 phase = np.full(len(labelled), max(len(self.phases.get(name, ())) - 1, 0), np.int32)
                 mine = rows.take(labelled)
-                self._keep(task, Rows(mine.table, mine.x, mine.length, {name: mine.targets[name], _PHASE: Target(phase)}))
+                self._keep(
+                    task,
+                    Rows(
+                        mine.table,
+                        mine.x,
+                        mine.length,
+                        {name: mine.targets[name], _PHASE: Target(phase)},
+                    ),
+                )
 
     def _keep(self, task: Task, rows: Rows) -> None:
         name = task.spec.name
@@ -66,7 +76,9 @@ class HeldOut:
         table.offer(rows, owner_B, task.kind.group_B(rows.targets[name]), uniform_B, {})
 
     def _made(self, name: str) -> ReplayTable:
-        return ReplayTable(f"holdout:{name}", HELD_OUT_ROWS, Balanced(), self._seed, torch.device("cpu"))
+        return ReplayTable(
+            f"holdout:{name}", HELD_OUT_ROWS, Balanced(), self._seed, torch.device("cpu")
+        )
 
     def enter(self, task: str, phase: str | None) -> None:
         """Rows of `task` kept from now on belong to `phase`."""
@@ -85,7 +97,9 @@ class HeldOut:
         self.tables.pop(name, None)
         self.phases.pop(name, None)
 
-    def scores(self, model: Model, weights: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    def scores(
+        self, model: Model, weights: Mapping[str, Tensor]
+    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
         """All metrics by task, and the primary one by part (a task's rows of one phase)."""
         whole: dict[str, dict[str, float]] = {}
         parts: dict[str, float] = {}
@@ -109,7 +123,10 @@ class HeldOut:
         return name if phase is None else f"{name}/{phase}"
 
     def state(self) -> tuple[Json, dict[str, Any]]:
-        meta: Json = {"phases": {name: list(names) for name, names in self.phases.items()}, "tables": {}}
+        meta: Json = {
+            "phases": {name: list(names) for name, names in self.phases.items()},
+            "tables": {},
+        }
         arrays: dict[str, Any] = {}
         for name, table in self.tables.items():
             meta["tables"][name], mine = table.state()
@@ -117,15 +134,29 @@ class HeldOut:
         return meta, arrays
 
     def segments(self) -> dict[str, tuple[int, dict[str, Tensor]]]:
-        return {f"{name}.{k}": segment for name, table in self.tables.items() for k, segment in table.segments().items()}
+        return {
+            f"{name}.{k}": segment
+            for name, table in self.tables.items()
+            for k, segment in table.segments().items()
+        }
 
-    def load_state(self, meta: Json, arrays: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]) -> None:
+    def load_state(
+        self, meta: Json, arrays: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]
+    ) -> None:
         self.phases = {name: list(names) for name, names in meta["phases"].items()}
         self.tables = {}
         for name, found in meta["tables"].items():
             table = self._made(name)
-            parts = {int(key[len(name) + 1 :]): part for key, part in segments.items() if key.startswith(f"{name}.")}
-            mine = {key[len(name) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{name}.")}
+            parts = {
+                int(key[len(name) + 1 :]): part
+                for key, part in segments.items()
+                if key.startswith(f"{name}.")
+            }
+            mine = {
+                key[len(name) + 1 :]: value
+                for key, value in arrays.items()
+                if key.startswith(f"{name}.")
+            }
             table.load_state(found, mine, [parts[k] for k in sorted(parts)])
             self.tables[name] = table
 
@@ -151,7 +182,9 @@ class Matrix:
         if not rows:
             return {"rows": [], "average_accuracy": None, "forgetting": None, "bwt": None}
         end: dict[str, float] = rows[-1]["parts"]
-        earlier = {part: [row["parts"][part] for row in rows[:-1] if part in row["parts"]] for part in end}
+        earlier = {
+            part: [row["parts"][part] for row in rows[:-1] if part in row["parts"]] for part in end
+        }
         older = [part for part in end if earlier[part]]
         return {
             "rows": rows,

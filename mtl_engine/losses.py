@@ -9,12 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+CLOSED = (
+    torch.finfo(torch.float32).min / 2
+)  # added to a logit: its probability is exactly 0, its gradient too
 
-def cross_entropy(z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
-    """Softmax cross-entropy; columns outside `allowed_C` (bool) take no part in the softmax."""
+
+def cross_entropy(
+    z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, shift_C: Tensor | None = None
+) -> Tensor:
+    """Softmax cross-entropy of z + shift; a column shifted by `CLOSED` takes no part in the softmax."""
     z_BC = z_BC.float()
-    if allowed_C is not None:
-        z_BC = z_BC.masked_fill(~allowed_C, torch.finfo(torch.float32).min / 2)
+    if shift_C is not None:
+        z_BC = z_BC + shift_C
     if weight_B is None:
         return F.cross_entropy(z_BC, y_B)
     return _weighted_mean(F.cross_entropy(z_BC, y_B, reduction="none"), weight_B)

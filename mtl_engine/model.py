@@ -34,7 +34,9 @@ class TrunkSpec:
     def __post_init__(self) -> None:
         for name, value, high in (("width", self.width, 65_536), ("depth", self.depth, 64)):
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise EngineError(f"{name} of the trunk is {value!r}: allowed are whole numbers from 1 to {high}")
+                raise EngineError(
+                    f"{name} of the trunk is {value!r}: allowed are whole numbers from 1 to {high}"
+                )
         if self.norm not in _NORMS:
             raise EngineError(unknown("norm of the trunk", self.norm, _NORMS))
 
@@ -44,8 +46,12 @@ class Trunk(nn.Module):
 
     def __init__(self, spec: TrunkSpec) -> None:
         super().__init__()
-        self.linears = nn.ModuleList([nn.Linear(spec.width, spec.width) for _ in range(spec.depth - 1)])
-        norms = [nn.LayerNorm(spec.width) for _ in range(spec.depth)] if spec.norm == "layer" else []
+        self.linears = nn.ModuleList(
+            [nn.Linear(spec.width, spec.width) for _ in range(spec.depth - 1)]
+        )
+        norms = (
+            [nn.LayerNorm(spec.width) for _ in range(spec.depth)] if spec.norm == "layer" else []
+        )
         self.norms = nn.ModuleList(norms)
 
     def forward(self, h_BD: Tensor) -> Tensor:
@@ -77,12 +83,18 @@ class Head(nn.Module):
         width, trains = self.weight.shape[1], self.weight.requires_grad
         bound = 1 / math.sqrt(width)
         fresh = [
-            torch.from_numpy((2 * rng.uniform(self.seed, f"head:{self.task}", column, width + 1) - 1) * bound).float()
+            torch.from_numpy(
+                (2 * rng.uniform(self.seed, f"head:{self.task}", column, width + 1) - 1) * bound
+            ).float()
             for column in range(self.columns, columns)
         ]
         added = torch.stack(fresh).to(self.weight.device)
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), added[:, :-1]]), requires_grad=trains)
-        self.bias = nn.Parameter(torch.cat([self.bias.detach(), added[:, -1]]), requires_grad=trains)
+        self.weight = nn.Parameter(
+            torch.cat([self.weight.detach(), added[:, :-1]]), requires_grad=trains
+        )
+        self.bias = nn.Parameter(
+            torch.cat([self.bias.detach(), added[:, -1]]), requires_grad=trains
+        )
 
 
 class Model(nn.Module):
@@ -112,7 +124,9 @@ class Model(nn.Module):
         head = self._head(task)
         old = dict(head.named_parameters())
         head.grow(columns)
-        return {f"heads.{_key(task)}.{name}": (old[name], new) for name, new in head.named_parameters()}
+        return {
+            f"heads.{_key(task)}.{name}": (old[name], new) for name, new in head.named_parameters()
+        }
 
     def freeze_head(self, task: str, *, frozen: bool) -> None:
         for parameter in self._head(task).parameters():
@@ -153,7 +167,11 @@ class Model(nn.Module):
     @contextmanager
     def using(self, values: Mapping[str, Tensor]) -> Generator[None]:
         """The model with other values for its parameters, which are put back afterwards; copies nothing."""
-        swapped = [(parameter, parameter.data) for name, parameter in self.named_parameters() if name in values]
+        swapped = [
+            (parameter, parameter.data)
+            for name, parameter in self.named_parameters()
+            if name in values
+        ]
         try:
             for name, parameter in self.named_parameters():
                 if name in values:
@@ -167,7 +185,10 @@ class Model(nn.Module):
         """What `restructure` needs to make a model of the same shape."""
         return {
             "tables": [table.to_dict() for table in self.tables.values()],
-            "heads": [[task, table, self.columns(task), self.is_frozen(task)] for task, table in self.table_of.items()],
+            "heads": [
+                [task, table, self.columns(task), self.is_frozen(task)]
+                for task, table in self.table_of.items()
+            ],
         }
 
     def restructure(self, structure: Json) -> None:
@@ -190,12 +211,16 @@ class Model(nn.Module):
         """Strict: the same names, shapes and dtypes."""
         own = self.tensors()
         if own.keys() != values.keys():
-            raise StateError(f"tensors of the model differ: missing {sorted(own.keys() - values.keys())}, not expected {sorted(values.keys() - own.keys())}")
+            raise StateError(
+                f"tensors of the model differ: missing {sorted(own.keys() - values.keys())}, not expected {sorted(values.keys() - own.keys())}"
+            )
         with torch.no_grad():
             for name, tensor in own.items():
                 value = values[name]
                 if value.shape != tensor.shape or value.dtype != tensor.dtype:
-                    raise StateError(f"{name} is {value.dtype} {tuple(value.shape)}: this model needs {tensor.dtype} {tuple(tensor.shape)}")
+                    raise StateError(
+                        f"{name} is {value.dtype} {tuple(value.shape)}: this model needs {tensor.dtype} {tuple(tensor.shape)}"
+                    )
                 tensor.copy_(value)
 
     def _head(self, task: str) -> Head:

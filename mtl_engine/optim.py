@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,32 +14,108 @@ from mtl_engine.components import Spec, build
 from mtl_engine.errors import StateError
 from mtl_engine.types import Json
 
-OPTIMIZERS: dict[str, str | Json] = {"sgd": "mtl_engine.optim:SGD", "adamw": "mtl_engine.optim:AdamW"}
+OPTIMIZERS: dict[str, str | Json] = {
+    "sgd": "mtl_engine.optim:SGD",
+    "adamw": "mtl_engine.optim:AdamW",
+}
 
 
-class SGD(torch.optim.SGD):
-    """torch's SGD in its fused form, which is the fastest one on CPU too; `lr` is the step size."""
-
-    def __init__(self, params: list[nn.Parameter], lr: float = 0.03, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
-
-    def step(self, closure: Any = None) -> Any:
-        """Moments start at zero: the fused form takes a moment for every parameter or for none, and heads come later."""
-        group = self.param_groups[0]
-        if group["momentum"]:
-            for parameter in group["params"]:
-                if parameter.grad is not None and self.state[parameter].get("momentum_buffer") is None:
-                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return super().step(closure)
+_OPS: Any = (
+    torch  # its fused updates are private, and there is no other way to them than torch.optim
+)
 
 
-class AdamW(torch.optim.AdamW):
-    """torch's AdamW in its fused form (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
+class Fused(ABC):
+    """What the fused optimizers share. Not torch.optim's classes, which import the compiler at their first use: 2 s of every start."""
+
+    def __init__(self, params: Sequence[nn.Parameter]) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": list(params)}]
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
+
+    @abstractmethod
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+
+    def _moments(self, parameter: nn.Parameter, **zeros: Sequence[int]) -> list[Tensor]:
+        """Its moments, made of zeros at its first step."""
+        found = self.state.setdefault(parameter, {})
+        for name, shape in zeros.items():
+            if name not in found:
+                found[name] = parameter.new_zeros(shape, dtype=torch.float32)
+        return [found[name] for name in zeros]
+
+    def _updated(self) -> list[nn.Parameter]:
+        return [
+            parameter for parameter in self.param_groups[0]["params"] if parameter.grad is not None
+        ]
+
+
+class SGD(Fused):
+    """SGD with momentum as in torch.optim.SGD, in torch's fused form, which is the fastest one on CPU too."""
 
     def __init__(
-        self, params: list[nn.Parameter], lr: float = 5e-4, betas: Sequence[float] = (0.9, 0.999), weight_decay: float = 0.01
+        self,
+        params: list[nn.Parameter],
+        lr: float = 0.03,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay, fused=True)
+        super().__init__(params)
+        self._settings = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "dampening": 0.0,
+            "nesterov": False,
+        }
+
+    @torch.no_grad()
+    def step(self) -> None:
+        params = self._updated()
+        if not params:
+            return
+        moments = (
+            [self._moments(p, momentum_buffer=p.shape)[0] for p in params]
+            if self._settings["momentum"]
+            else []
+        )
+        grads = [p.grad for p in params]
+        _OPS._fused_sgd_(
+            params, grads, moments, **self._settings, maximize=False, is_first_step=False
+        )
+
+
+class AdamW(Fused):
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) as in torch.optim.AdamW, in torch's fused form."""
+
+    def __init__(
+        self,
+        params: list[nn.Parameter],
+        lr: float = 5e-4,
+        betas: Sequence[float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params)
+        self._settings = {
+            "lr": lr,
+            "beta1": betas[0],
+            "beta2": betas[1],
+            "weight_decay": weight_decay,
+            "eps": 1e-8,
+        }
+
+    @torch.no_grad()
+    def step(self) -> None:
+        params = self._updated()
+        if not params:
+            return
+        moments = [self._moments(p, exp_avg=p.shape, exp_avg_sq=p.shape, step=()) for p in params]
+        first, second, steps = ([one[k] for one in moments] for k in range(3))
+        _OPS._foreach_add_(steps, 1.0)
+        grads = [p.grad for p in params]
+        _OPS._fused_adamw_(
+            params, grads, first, second, [], steps, amsgrad=False, maximize=False, **self._settings
+        )
 
 
 class Optimizer:
@@ -46,7 +123,9 @@ class Optimizer:
 
     def __init__(self, spec: Spec, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = dict(parameters)
-        self._torch: torch.optim.Optimizer = build(OPTIMIZERS, spec, "optimizer", params=list(self._parameters.values()))
+        self._torch: Fused | torch.optim.Optimizer = build(
+            OPTIMIZERS, spec, "optimizer", params=list(self._parameters.values())
+        )
         self._step: Callable[[], Any] = self._torch.step
 
     def step(self) -> None:
@@ -66,7 +145,9 @@ class Optimizer:
         state = self._torch.state.pop(old, None)
         self._parameters[name] = parameter
         if state:
-            self._torch.state[parameter] = {key: _grown(value, old.shape, parameter.shape) for key, value in state.items()}
+            self._torch.state[parameter] = {
+                key: _grown(value, old.shape, parameter.shape) for key, value in state.items()
+            }
         self._regroup()
 
     def remove(self, names: Sequence[str]) -> None:
@@ -83,13 +164,17 @@ class Optimizer:
             if isinstance(value, Tensor)
         }
 
-    def load_state(self, parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    def load_state(
+        self, parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]
+    ) -> None:
         self._parameters = dict(parameters)
         self._torch.state.clear()
         for full, value in values.items():
             name, _, key = full.rpartition(".")
             if name not in self._parameters:
-                raise StateError(f"the optimizer's state names {name}, which the model does not have")
+                raise StateError(
+                    f"the optimizer's state names {name}, which the model does not have"
+                )
             self._torch.state[self._parameters[name]][key] = value
         self._regroup()
 

@@ -49,7 +49,9 @@ class Registry:
         if spec.name in self.tasks:
             if self.tasks[spec.name].spec == spec:
                 return self.tasks[spec.name]
-            raise EngineError(f"task {spec.name} exists with another specification: update it, or remove it first")
+            raise EngineError(
+                f"task {spec.name} exists with another specification: update it, or remove it first"
+            )
         task = self._made(spec, self._next)
         self._next += 1
         self.tasks[spec.name] = task
@@ -58,12 +60,19 @@ class Registry:
     def remove(self, name: str) -> Task:
         task = self[name]
         del self.tasks[name]
-        self.tables = {t: table for t, table in self.tables.items() if any(other.table == t for other in self.tasks.values())}
+        self.tables = {
+            t: table
+            for t, table in self.tables.items()
+            if any(other.table == t for other in self.tasks.values())
+        }
         return task
 
     def tasks_of(self) -> dict[str, list[str]]:
         """Names of the tasks of every input table."""
-        return {table: [name for name, task in self.tasks.items() if task.table == table] for table in self.tables}
+        return {
+            table: [name for name, task in self.tasks.items() if task.table == table]
+            for table in self.tables
+        }
 
     def prepare(self, task: str | None, x: Any, y: Any, mask: Any, weight: Any) -> Rows:
         """Checked rows of one event; new labels get columns now. Raises BadRows and then changes nothing."""
@@ -73,7 +82,9 @@ class Registry:
         self._bind(names, table)
         for name, (target, fresh) in checked.items():
             self.tasks[name].kind.admit(target, fresh)
-        return Rows(table.name, found, length_B, {name: target for name, (target, _) in checked.items()})
+        return Rows(
+            table.name, found, length_B, {name: target for name, (target, _) in checked.items()}
+        )
 
     def check(self, task: str, x: Any, y: Any = None) -> tuple[Rows, Target]:
         """Checked rows for scoring or prediction; changes nothing. Unknown labels become column -1."""
@@ -81,24 +92,36 @@ class Registry:
         found, length_B, table = self._inputs([name], x)
         target, _ = self.tasks[name].kind.check(y, None, None, len(found), closed=True)
         if self.tasks[name].table is None:
-            raise BadRows("unknown_task", f"{name} was never trained: train it on labelled rows first")
+            raise BadRows(
+                "unknown_task", f"{name} was never trained: train it on labelled rows first"
+            )
         return Rows(table.name, found, length_B), target
 
-    def _named(self, task: str | None, y: Any, mask: Any, weight: Any) -> tuple[list[str], dict[str, tuple[Any, Any, Any]]]:
+    def _named(
+        self, task: str | None, y: Any, mask: Any, weight: Any
+    ) -> tuple[list[str], dict[str, tuple[Any, Any, Any]]]:
         if task is not None:
             names = [task]
             labels = {task: (y, mask, weight)}
         else:
             for what, given in (("y", y), ("mask", mask), ("weight", weight)):
                 if given is not None and not isinstance(given, Mapping):
-                    raise BadRows("unknown_task", f"rows without a task need {what} by task name: found {type(given).__name__}")
+                    raise BadRows(
+                        "unknown_task",
+                        f"rows without a task need {what} by task name: found {type(given).__name__}",
+                    )
             names = list(y or {})
-            labels = {name: (y[name], (mask or {}).get(name), (weight or {}).get(name)) for name in names}
+            labels = {
+                name: (y[name], (mask or {}).get(name), (weight or {}).get(name)) for name in names
+            }
             for name in [*(mask or {}), *(weight or {})]:
                 if name not in names:
                     raise BadRows("unknown_task", unknown("task of a mask or weight", name, names))
         if not names:
-            raise BadRows("unknown_task", f"rows name no task: allowed are {', '.join(self.tasks) or 'none yet; add one first'}")
+            raise BadRows(
+                "unknown_task",
+                f"rows name no task: allowed are {', '.join(self.tasks) or 'none yet; add one first'}",
+            )
         for name in names:
             if name not in self.tasks:
                 raise BadRows("unknown_task", unknown("task", name, self.tasks))
@@ -106,7 +129,9 @@ class Registry:
 
     def _inputs(self, names: Sequence[str], x: Any) -> tuple[Any, Any, InputTable]:
         """The inputs, checked against what every named task expects; they must agree on the input table."""
-        first = next((self.tasks[n] for n in names if self.tasks[n].table is not None), self.tasks[names[0]])
+        first = next(
+            (self.tasks[n] for n in names if self.tasks[n].table is not None), self.tasks[names[0]]
+        )
         bound = self.tables[first.table] if first.table is not None else None
         found, length_B = inputs.check(first.spec, first.encoder, bound, x)
         table = bound or inputs.table_of(first.spec, first.encoder, found)
@@ -114,8 +139,13 @@ class Registry:
             task = self.tasks[name]
             mine = task.table or inputs.table_of(task.spec, task.encoder, found).name
             shape = task.spec.input_shape
-            if mine != table.name or (shape is not None and task.spec.modality != "text" and shape != found.shape[1:]):
-                raise BadRows("wrong_shape", f"rows cannot serve {first.spec.name} and {name}: their inputs are {table.name} and {mine}")
+            if mine != table.name or (
+                shape is not None and task.spec.modality != "text" and shape != found.shape[1:]
+            ):
+                raise BadRows(
+                    "wrong_shape",
+                    f"rows cannot serve {first.spec.name} and {name}: their inputs are {table.name} and {mine}",
+                )
         if table.name not in self.tables:
             _buildable(table, self._width)
         return found, length_B, table
@@ -139,8 +169,20 @@ class Registry:
         for name, task in self.tasks.items():
             kind, mine = task.kind.state()
             arrays |= {f"{name}.{key}": value for key, value in mine.items()}
-            tasks.append({"spec": task.spec.to_dict(), "number": task.number, "table": task.table, "encoder": task.encoder, "kind": kind})
-        return {"tasks": tasks, "tables": [t.to_dict() for t in self.tables.values()], "next": self._next}, arrays
+            tasks.append(
+                {
+                    "spec": task.spec.to_dict(),
+                    "number": task.number,
+                    "table": task.table,
+                    "encoder": task.encoder,
+                    "kind": kind,
+                }
+            )
+        return {
+            "tasks": tasks,
+            "tables": [t.to_dict() for t in self.tables.values()],
+            "next": self._next,
+        }, arrays
 
     def load_state(self, meta: Json, arrays: Mapping[str, Any]) -> None:
         self.tables = {table["name"]: InputTable.from_dict(table) for table in meta["tables"]}
@@ -150,7 +192,10 @@ class Registry:
             task = self._made(TaskSpec.from_dict(found["spec"]), int(found["number"]))
             task.table, task.encoder = found["table"], found["encoder"]
             name = task.spec.name
-            task.kind.load_state(found["kind"], {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}.")})
+            task.kind.load_state(
+                found["kind"],
+                {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}.")},
+            )
             self.tasks[name] = task
 
 
@@ -160,7 +205,9 @@ def _named_encoder(spec: TaskSpec) -> Json:
     name = given.get("name")
     allowed = [known for known, modality in MODALITY.items() if modality == spec.modality]
     if name not in allowed:
-        raise EngineError(unknown(f"encoder of task {spec.name} ({spec.modality})", str(name), allowed))
+        raise EngineError(
+            unknown(f"encoder of task {spec.name} ({spec.modality})", str(name), allowed)
+        )
     return given
 
 
@@ -176,7 +223,9 @@ def _defaults(encoder: Spec | None) -> dict[str, Json]:
         name = str(spec["name"])
         normalised(ENCODERS, spec, "encoder")
         if name not in MODALITY:
-            raise EngineError(f"encoder {name!r} is not ours, so say for which modality: encoder = {{image = {name!r}}}")
+            raise EngineError(
+                f"encoder {name!r} is not ours, so say for which modality: encoder = {{image = {name!r}}}"
+            )
         given = {MODALITY[name]: spec}
     for modality, spec in given.items():
         if modality not in MODALITIES:

@@ -25,7 +25,9 @@ Draw = Mapping[str, Array]
 class Replay:
     """`rows` slots in all, divided among input tables by their number of tasks when a task comes or goes."""
 
-    def __init__(self, rows: int, make_policy: Callable[[], Policy], seed: int, device: torch.device) -> None:
+    def __init__(
+        self, rows: int, make_policy: Callable[[], Policy], seed: int, device: torch.device
+    ) -> None:
         if not isinstance(rows, int) or not 0 <= rows <= 1_000_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise EngineError(f"buffer_rows is {rows!r}: allowed are whole numbers >= 0")
         self.rows = rows
@@ -33,7 +35,9 @@ class Replay:
         self.device = device
         self.make_policy = make_policy
         self.tables: dict[str, ReplayTable] = {}
-        self._choice: _Choice | None = None  # what a draw chooses from; made anew when slots change owner
+        self._choice: _Choice | None = (
+            None  # what a draw chooses from; made anew when slots change owner
+        )
 
     def arrange(self, tasks_of: Mapping[str, Sequence[str]]) -> None:
         """Divide the capacity among tables; `tasks_of` names the tasks of every input table in use."""
@@ -43,7 +47,9 @@ class Replay:
             room = spare if total == len(tasks) else spare * len(tasks) // total
             spare, total = spare - room, total - len(tasks)
             if table not in self.tables:
-                self.tables[table] = ReplayTable(table, room, self.make_policy(), self.seed, self.device)
+                self.tables[table] = ReplayTable(
+                    table, room, self.make_policy(), self.seed, self.device
+                )
             elif self.tables[table].capacity != room:
                 self.tables[table].resize(room)
         for table in set(self.tables) - set(tasks_of):
@@ -56,7 +62,9 @@ class Replay:
             table.remove_task(task, number)
         self._choice = None
 
-    def draw(self, step: int, n: int, shares: Callable[[], Mapping[int, tuple[float, float]]]) -> Draw:
+    def draw(
+        self, step: int, n: int, shares: Callable[[], Mapping[int, tuple[float, float]]]
+    ) -> Draw:
         """Slots of `n` rows with replacement; `shares` answers (share, min_share) by task number.
 
         The draw is stratified: row i falls into the i-th of n equal parts of the (task, class)-ordered
@@ -72,9 +80,15 @@ class Replay:
         if len(self._choice.tables) == 1:
             return {self._choice.tables[0]: slot_M}
         table_M = self._choice.table_N[at_M]
-        return {name: slot_M[table_M == k] for k, name in enumerate(self._choice.tables) if (table_M == k).any()}
+        return {
+            name: slot_M[table_M == k]
+            for k, name in enumerate(self._choice.tables)
+            if (table_M == k).any()
+        }
 
-    def offer(self, step: int, rows: Rows, owner_B: Array, class_B: Array, outputs: Mapping[str, Outputs]) -> None:
+    def offer(
+        self, step: int, rows: Rows, owner_B: Array, class_B: Array, outputs: Mapping[str, Outputs]
+    ) -> None:
         """Offer stream rows; `owner_B` is the number of the task that a row is kept for, -1 = not offered."""
         table = self.tables[rows.table]
         uniform_B = rng.uniform(self.seed, f"insert:{rows.table}", step, len(rows))
@@ -103,34 +117,61 @@ class Replay:
 
     def segments(self) -> dict[str, tuple[int, dict[str, torch.Tensor]]]:
         """Version and columns of every range of slots."""
-        return {f"{name}.{k}": segment for name, table in self.tables.items() for k, segment in table.segments().items()}
+        return {
+            f"{name}.{k}": segment
+            for name, table in self.tables.items()
+            for k, segment in table.segments().items()
+        }
 
-    def load_state(self, meta: Json, tensors: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]) -> None:
+    def load_state(
+        self, meta: Json, tensors: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]
+    ) -> None:
         self.tables.clear()
         for name, found in meta["tables"].items():
-            table = ReplayTable(name, int(found["capacity"]), self.make_policy(), self.seed, self.device)
-            mine = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-            parts = {int(key[len(name) + 1 :]): part for key, part in segments.items() if key.startswith(f"{name}.")}
+            table = ReplayTable(
+                name, int(found["capacity"]), self.make_policy(), self.seed, self.device
+            )
+            mine = {
+                key[len(name) + 1 :]: value
+                for key, value in tensors.items()
+                if key.startswith(f"{name}.")
+            }
+            parts = {
+                int(key[len(name) + 1 :]): part
+                for key, part in segments.items()
+                if key.startswith(f"{name}.")
+            }
             table.load_state(found, mine, [parts[k] for k in sorted(parts)])
             self.tables[name] = table
         if int(meta["rows"]) != self.rows:
             used = sum(table.capacity for table in self.tables.values())
-            raise EngineError(f"the state has a buffer of {meta['rows']} rows ({used} in use), this engine one of {self.rows}: use the same")
+            raise EngineError(
+                f"the state has a buffer of {meta['rows']} rows ({used} in use), this engine one of {self.rows}: use the same"
+            )
         self._choice = None
 
 
 class _Choice:
     """Occupied slots in (task, class) order (N in all), and how likely each task is (K tasks)."""
 
-    def __init__(self, tables: Mapping[str, ReplayTable], shares: Mapping[int, tuple[float, float]]) -> None:
+    def __init__(
+        self, tables: Mapping[str, ReplayTable], shares: Mapping[int, tuple[float, float]]
+    ) -> None:
         self.tables = list(tables)
         used = [np.flatnonzero(table.owner_M >= 0) for table in tables.values()]
-        owner_N = np.concatenate([t.owner_M[u] for t, u in zip(tables.values(), used, strict=True)] or [np.zeros(0, np.int64)])
-        group_N = np.concatenate([t.slots.group_M[u] for t, u in zip(tables.values(), used, strict=True)] or [owner_N])
+        owner_N = np.concatenate(
+            [t.owner_M[u] for t, u in zip(tables.values(), used, strict=True)]
+            or [np.zeros(0, np.int64)]
+        )
+        group_N = np.concatenate(
+            [t.slots.group_M[u] for t, u in zip(tables.values(), used, strict=True)] or [owner_N]
+        )
         order = np.lexsort((group_N, owner_N))
         self.slot_N = np.concatenate(used or [owner_N])[order]
         self.table_N = np.repeat(np.arange(len(used)), [len(u) for u in used])[order]
-        number_K, self.first_K, self.count_K = np.unique(owner_N[order], return_index=True, return_counts=True)
+        number_K, self.first_K, self.count_K = np.unique(
+            owner_N[order], return_index=True, return_counts=True
+        )
         self.upto_K = np.cumsum(_probabilities([shares[int(number)] for number in number_K]))
         self.from_K = np.concatenate([[0.0], self.upto_K[:-1]])
 
@@ -140,7 +181,9 @@ class _Choice:
             return np.minimum((u_M * self.count_K[0]).astype(np.int64), self.count_K[0] - 1)
         k_M = np.minimum(np.searchsorted(self.upto_K, u_M, side="right"), len(self.upto_K) - 1)
         inside_M = (u_M - self.from_K[k_M]) / (self.upto_K[k_M] - self.from_K[k_M])
-        return self.first_K[k_M] + np.clip((inside_M * self.count_K[k_M]).astype(np.int64), 0, self.count_K[k_M] - 1)
+        return self.first_K[k_M] + np.clip(
+            (inside_M * self.count_K[k_M]).astype(np.int64), 0, self.count_K[k_M] - 1
+        )
 
 
 def _probabilities(shares: Sequence[tuple[float, float]]) -> Array:
@@ -148,12 +191,16 @@ def _probabilities(shares: Sequence[tuple[float, float]]) -> Array:
     if not shares:
         return np.zeros(0)
     share_K, least_K = np.array(shares, np.float64).T
-    share_K = share_K / share_K.sum() if share_K.sum() > 0 else np.full(len(share_K), 1 / len(share_K))
+    share_K = (
+        share_K / share_K.sum() if share_K.sum() > 0 else np.full(len(share_K), 1 / len(share_K))
+    )
     least_K = least_K / max(1.0, least_K.sum())
     raised_K = share_K < least_K
     for _ in range(len(share_K)):
         rest = 1 - least_K[raised_K].sum()
-        scaled_K = np.where(raised_K, least_K, share_K * rest / max(share_K[~raised_K].sum(), 1e-300))
+        scaled_K = np.where(
+            raised_K, least_K, share_K * rest / max(share_K[~raised_K].sum(), 1e-300)
+        )
         if not (scaled_K < least_K - 1e-12).any():
             break
         raised_K |= scaled_K < least_K

@@ -14,7 +14,9 @@ from mtl_engine.policies.base import TASK_SHIFT, Policy
 from mtl_engine.policies.slots import Slots
 from mtl_engine.types import Array, Json, Rows, Target
 
-SEGMENT_BYTES = 1 << 20  # of one segment's columns, about: what a checkpoint rewrites when one row in it changed
+SEGMENT_BYTES = (
+    1 << 20
+)  # of one segment's columns, about: what a checkpoint rewrites when one row in it changed
 
 
 @dataclass(slots=True)
@@ -28,7 +30,9 @@ class Outputs:
 class ReplayTable:
     """Rows of one input table. Letters as in `types`; a slot whose `owner_M` is -1 is empty."""
 
-    def __init__(self, name: str, capacity: int, policy: Policy, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, name: str, capacity: int, policy: Policy, seed: int, device: torch.device
+    ) -> None:
         self.name = name
         self.device = device
         self.slots = Slots(policy, capacity, seed, name)
@@ -45,7 +49,14 @@ class ReplayTable:
     def capacity(self) -> int:
         return self.slots.capacity
 
-    def offer(self, rows: Rows, owner_B: Array, class_B: Array, uniform_B: Array, outputs: Mapping[str, Outputs]) -> bool:
+    def offer(
+        self,
+        rows: Rows,
+        owner_B: Array,
+        class_B: Array,
+        uniform_B: Array,
+        outputs: Mapping[str, Outputs],
+    ) -> bool:
         """Keep what the policy keeps; True when a slot changed its owner or group."""
         offered = np.flatnonzero(owner_B >= 0)
         if not offered.size or not self.capacity:
@@ -61,7 +72,9 @@ class ReplayTable:
             return self.slots.rearranged != before
         self._prepare(rows, outputs)
         slot_N = slot_B[kept]
-        changed = self.slots.rearranged != before or bool((self.owner_M[slot_N] != owner_B[kept]).any())
+        changed = self.slots.rearranged != before or bool(
+            (self.owner_M[slot_N] != owner_B[kept]).any()
+        )
         self.owner_M[slot_N] = owner_B[kept]
         self._write(slot_N, rows.take(offered[kept]), offered[kept], outputs)
         self.version[np.unique(slot_N // self.stride)] += 1
@@ -82,7 +95,9 @@ class ReplayTable:
         source, target = self.slots.resize(capacity)
         move = np.arange(capacity)
         move[target] = source
-        move = np.minimum(move, len(self.owner_M) - 1) if len(self.owner_M) else np.zeros(0, np.int64)
+        move = (
+            np.minimum(move, len(self.owner_M) - 1) if len(self.owner_M) else np.zeros(0, np.int64)
+        )
         self.owner_M = _moved(self.owner_M, move, capacity)
         self.owner_M[self.slots.group_M < 0] = -1
         if self.x is not None:
@@ -93,7 +108,9 @@ class ReplayTable:
         if self.length_M is not None:
             self.length_M = _moved(self.length_M, move, capacity)
         for name, t in self.targets.items():
-            self.targets[name] = Target(_moved(t.y, move, capacity), _moved(t.ones(), move, capacity))
+            self.targets[name] = Target(
+                _moved(t.y, move, capacity), _moved(t.ones(), move, capacity)
+            )
         for found in self.outputs.values():
             found.width = _moved(found.width, move, capacity)
         self._cut()
@@ -111,13 +128,17 @@ class ReplayTable:
         """Columns for what these rows bring for the first time, and room for wider labels and outputs."""
         n = self.capacity
         if self.x is None:
-            self.x = torch.zeros((n, *rows.x.shape[1:]), dtype=torch.from_numpy(rows.x[:1]).dtype, device=self.device)
+            self.x = torch.zeros(
+                (n, *rows.x.shape[1:]), dtype=torch.from_numpy(rows.x[:1]).dtype, device=self.device
+            )
             self.length_M = None if rows.length is None else np.zeros(n, np.int32)
             self._cut()
         for name, target in rows.targets.items():
             shape = (n, *target.y.shape[1:])
             if name not in self.targets:
-                self.targets[name] = Target(np.zeros(shape, target.y.dtype), np.zeros(shape, np.float32))
+                self.targets[name] = Target(
+                    np.zeros(shape, target.y.dtype), np.zeros(shape, np.float32)
+                )
                 self.plain[name] = not (self.owner_M >= 0).any()
             elif self.targets[name].y.shape != shape:
                 self.targets[name] = self.targets[name].padded(shape[-1])
@@ -127,10 +148,14 @@ class ReplayTable:
                 self.outputs[name] = Outputs(zeros, np.zeros(n, np.int32))
             known = self.outputs[name]
             if known.z.shape[1] < new.z.shape[1]:
-                known.z = torch.nn.functional.pad(known.z, (0, 2 * new.z.shape[1] - known.z.shape[1]))
+                known.z = torch.nn.functional.pad(
+                    known.z, (0, 2 * new.z.shape[1] - known.z.shape[1])
+                )
                 self.version += 1
 
-    def _write(self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]) -> None:
+    def _write(
+        self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]
+    ) -> None:
         assert self.x is not None, "columns are made before rows are written"
         slots = torch.from_numpy(slot_N).to(self.device)
         self.x.index_copy_(0, slots, torch.from_numpy(rows.x).to(self.device))
@@ -146,7 +171,9 @@ class ReplayTable:
             new = new.padded(kept.y.shape[-1])
             kept.y[slot_N] = new.y
             weight_M[slot_N] = new.ones()
-            self.plain[name] = self.plain[name] and (new.weight is None or bool((new.weight == 1).all()))
+            self.plain[name] = self.plain[name] and (
+                new.weight is None or bool((new.weight == 1).all())
+            )
         for name, known in self.outputs.items():
             known.width[slot_N] = 0
             if name in outputs:
@@ -165,7 +192,10 @@ class ReplayTable:
         if self.length_M is not None:
             columns["length"] = torch.from_numpy(self.length_M)
         for name, t in self.targets.items():
-            columns |= {f"y.{name}": torch.from_numpy(t.y), f"weight.{name}": torch.from_numpy(t.ones())}
+            columns |= {
+                f"y.{name}": torch.from_numpy(t.y),
+                f"weight.{name}": torch.from_numpy(t.ones()),
+            }
         for name, found in self.outputs.items():
             columns |= {f"z.{name}": found.z, f"width.{name}": torch.from_numpy(found.width)}
         cuts = [slice(k * self.stride, (k + 1) * self.stride) for k in range(len(self.version))]
@@ -174,19 +204,28 @@ class ReplayTable:
             for k, cut in enumerate(cuts)
         }
 
-    def load_state(self, meta: Json, arrays: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> None:
+    def load_state(
+        self, meta: Json, arrays: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+    ) -> None:
         self.slots.load_state(meta, arrays)
         self.owner_M = np.array(arrays["owner_M"], np.int64)
         self.plain = {name: bool(plain) for name, plain in meta["plain"].items()}
         if not parts:
             return
-        columns = {name: torch.cat([torch.as_tensor(part[name]) for part in parts]) for name in parts[0]}
+        columns = {
+            name: torch.cat([torch.as_tensor(part[name]) for part in parts]) for name in parts[0]
+        }
         self.x = columns["x"].to(self.device, copy=True)
         self.length_M = columns["length"].numpy().copy() if "length" in columns else None
         for name in self.plain:
-            self.targets[name] = Target(columns[f"y.{name}"].numpy().copy(), columns[f"weight.{name}"].numpy().copy())
+            self.targets[name] = Target(
+                columns[f"y.{name}"].numpy().copy(), columns[f"weight.{name}"].numpy().copy()
+            )
         for name in [key[2:] for key in columns if key.startswith("z.")]:
-            self.outputs[name] = Outputs(columns[f"z.{name}"].to(self.device, copy=True), columns[f"width.{name}"].numpy().copy())
+            self.outputs[name] = Outputs(
+                columns[f"z.{name}"].to(self.device, copy=True),
+                columns[f"width.{name}"].numpy().copy(),
+            )
         self._cut()
 
     def _cut(self) -> None:
@@ -202,4 +241,8 @@ def _moved(column: Array, move: Array, capacity: int) -> Array:
 
 
 def _moved_tensor(column: Tensor, index: Tensor, capacity: int) -> Tensor:
-    return column.index_select(0, index) if len(column) else column.new_zeros((capacity, *column.shape[1:]))
+    return (
+        column.index_select(0, index)
+        if len(column)
+        else column.new_zeros((capacity, *column.shape[1:]))
+    )

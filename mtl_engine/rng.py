@@ -62,7 +62,11 @@ def _hashed(purpose: str) -> int:
 
 
 def _counters(n: int) -> Array:
-    return _kept_counters()[:n] if n <= _KEPT else np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GAMMA)
+    return (
+        _kept_counters()[:n]
+        if n <= _KEPT
+        else np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GAMMA)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -52,10 +52,14 @@ class SnapshotModel(nn.Module):
 
     def classes(self, task: str) -> list[int | str]:
         """Labels of a classification task's columns."""
-        return list(self.registry[task].kind.state()[0].get("labels", ()))[: self.model.columns(task)]
+        return list(self.registry[task].kind.state()[0].get("labels", ()))[
+            : self.model.columns(task)
+        ]
 
 
-def stage(model: Model, weights: Mapping[str, Tensor], registry: Registry) -> tuple[dict[str, Tensor], Json]:
+def stage(
+    model: Model, weights: Mapping[str, Tensor], registry: Registry
+) -> tuple[dict[str, Tensor], Json]:
     """Live tensors and the JSON of tasks.json; copy the tensors before the next step."""
     meta, arrays = registry.state()
     tensors = {f"model.{name}": value for name, value in {**model.tensors(), **weights}.items()}
@@ -83,17 +87,30 @@ def load(path: str | Path) -> SnapshotModel:
     path = Path(path)
     manifest = _read_json(path / "manifest.json")
     if manifest.get("schema") != SCHEMA:
-        raise StateError(f"{path} has snapshot schema {manifest.get('schema')!r}: this version reads {SCHEMA}")
+        raise StateError(
+            f"{path} has snapshot schema {manifest.get('schema')!r}: this version reads {SCHEMA}"
+        )
     for name in _FILES:
-        if not (path / name).is_file() or sha256(path / name) != manifest["files"].get(name, {}).get("sha256"):
-            raise StateError(f"{path / name} is missing or not the file that manifest.json describes")
+        if not (path / name).is_file() or sha256(path / name) != manifest["files"].get(
+            name, {}
+        ).get("sha256"):
+            raise StateError(
+                f"{path / name} is missing or not the file that manifest.json describes"
+            )
     tasks = _read_json(path / _FILES[1])
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in read_tensors(path / _FILES[0]).items()}
+    tensors = {
+        name: torch.from_numpy(np.array(value))
+        for name, value in read_tensors(path / _FILES[0]).items()
+    }
     model = Model(TrunkSpec(**tasks["trunk"]), 0, torch.device("cpu"))
     model.restructure(tasks["model"])
-    model.load_tensors({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    model.load_tensors(
+        {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+    )
     registry = Registry(None, model.spec.width)
-    registry.load_state(tasks["registry"], {n[6:]: v.numpy() for n, v in tensors.items() if n.startswith("tasks.")})
+    registry.load_state(
+        tasks["registry"], {n[6:]: v.numpy() for n, v in tensors.items() if n.startswith("tasks.")}
+    )
     return SnapshotModel(model, registry, manifest)
 
 

@@ -39,14 +39,20 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
     }.items():
         meta[name] = part
         tensors |= _named(name, values)
-    segments = {f"replay.{name}": Segment(*segment) for name, segment in trainer.replay.segments().items()}
-    segments |= {f"held_out.{name}": Segment(*segment) for name, segment in held_out.segments().items()}
+    segments = {
+        f"replay.{name}": Segment(*segment) for name, segment in trainer.replay.segments().items()
+    }
+    segments |= {
+        f"held_out.{name}": Segment(*segment) for name, segment in held_out.segments().items()
+    }
     if trainer.average is not None:
         meta["average"], values = trainer.average.state()
         tensors |= _named("average", values)
     if trainer.teacher is not None:
         meta["teacher"], values = trainer.teacher.state()
-        segments["teacher"] = Segment(trainer.teacher.version, {name: value.detach() for name, value in values.items()})
+        segments["teacher"] = Segment(
+            trainer.teacher.version, {name: value.detach() for name, value in values.items()}
+        )
     return EngineState(meta, {name: value.detach() for name, value in tensors.items()}, segments)
 
 
@@ -54,7 +60,9 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
     """Copies everything; on an error the engine is half loaded and must be thrown away."""
     meta = found.meta
     if meta.get("schema") != SCHEMA:
-        raise StateError(f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}")
+        raise StateError(
+            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}"
+        )
     if (meta["average"] is None) != (trainer.average is None):
         raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
     tensors = {name: torch.as_tensor(value) for name, value in found.tensors.items()}
@@ -63,29 +71,47 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
     except StateError:
         raise
     except (KeyError, IndexError, TypeError, RuntimeError, EngineError) as error:
-        raise StateError(f"the state does not fit this engine: {type(error).__name__}: {error}") from error
+        raise StateError(
+            f"the state does not fit this engine: {type(error).__name__}: {error}"
+        ) from error
     matrix.rows = list(meta["matrix"])
 
 
-def _load(meta: Json, tensors: Mapping[str, Tensor], segments: Mapping[str, Segment], trainer: Trainer, held_out: HeldOut) -> None:
+def _load(
+    meta: Json,
+    tensors: Mapping[str, Tensor],
+    segments: Mapping[str, Segment],
+    trainer: Trainer,
+    held_out: HeldOut,
+) -> None:
     device = trainer.model.device
     trainer.step_count, trainer.skipped_steps = int(meta["step_count"]), int(meta["skipped_steps"])
     trainer.warm = {name: int(left) for name, left in meta["warm"].items()}
     trainer.focus = None if meta["focus"] is None else (meta["focus"][0], meta["focus"][1])
     trainer.registry.load_state(meta["registry"], _arrays("registry", tensors))
     trainer.model.restructure(meta["model"])
-    trainer.model.load_tensors({name: value.to(device) for name, value in _below("model", tensors).items()})
+    trainer.model.load_tensors(
+        {name: value.to(device) for name, value in _below("model", tensors).items()}
+    )
     parameters = dict(trainer.model.named_parameters())
     trainer.optimizer.load_state(parameters, _copied("optim", tensors, device))
     trainer.weighting.load_state(meta["weighting"], _arrays("weighting", tensors))
-    trainer.replay.load_state(meta["replay"], _arrays("replay", tensors), _segments("replay", segments))
-    held_out.load_state(meta["held_out"], _arrays("held_out", tensors), _segments("held_out", segments))
+    trainer.replay.load_state(
+        meta["replay"], _arrays("replay", tensors), _segments("replay", segments)
+    )
+    held_out.load_state(
+        meta["held_out"], _arrays("held_out", tensors), _segments("held_out", segments)
+    )
     if trainer.average is not None:
         trainer.average.load_state(meta["average"], _copied("average", tensors, device), parameters)
     trainer.teacher = None
     if meta["teacher"] is not None:
-        values = {name: torch.as_tensor(value) for name, value in segments["teacher"].tensors.items()}
-        trainer.teacher = Teacher.from_state(meta["teacher"], values, trainer.registry, trainer.model.spec, device)
+        values = {
+            name: torch.as_tensor(value) for name, value in segments["teacher"].tensors.items()
+        }
+        trainer.teacher = Teacher.from_state(
+            meta["teacher"], values, trainer.registry, trainer.model.spec, device
+        )
         trainer.teacher_version = trainer.teacher.version
 
 
@@ -122,7 +148,11 @@ def describe(trainer: Trainer, weights: str) -> Json:
             }
         )
     tables = {
-        name: {"capacity": table.capacity, "rows": int((table.owner_M >= 0).sum()), "bytes": _num_bytes(table.segments())}
+        name: {
+            "capacity": table.capacity,
+            "rows": int((table.owner_M >= 0).sum()),
+            "bytes": _num_bytes(table.segments()),
+        }
         for name, table in trainer.replay.tables.items()
     }
     return {
@@ -146,7 +176,11 @@ def finite(trainer: Trainer) -> bool:
 
 
 def _num_bytes(segments: Mapping[int, tuple[int, dict[str, Tensor]]]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for _, columns in segments.values() for tensor in columns.values())
+    return sum(
+        tensor.numel() * tensor.element_size()
+        for _, columns in segments.values()
+        for tensor in columns.values()
+    )
 
 
 def _named(part: str, values: Mapping[str, Any]) -> dict[str, Tensor]:

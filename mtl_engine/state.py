@@ -54,24 +54,37 @@ class FileInfo:
 
 def as_tensors(values: Mapping[str, Tensor | Array]) -> dict[str, Tensor]:
     """Numpy arrays as tensors that share their memory."""
-    return {name: value if isinstance(value, Tensor) else torch.from_numpy(value) for name, value in values.items()}
+    return {
+        name: value if isinstance(value, Tensor) else torch.from_numpy(value)
+        for name, value in values.items()
+    }
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array | Tensor]) -> FileInfo:
     """Write a .safetensors file, hashing on the way, and fsync it; copies only what is not contiguous."""
     arrays = {name: _array(name, value) for name, value in tensors.items()}
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # keeps every tensor aligned
+    order = sorted(
+        arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)
+    )  # keeps every tensor aligned
     header: Json = {}
     offset = 0
     for name in order:
         array = arrays[name]
-        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        header[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
         offset += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
-        for part in (len(text).to_bytes(8, "little"), text, *(arrays[name].reshape(-1).view(np.uint8).data for name in order)):
+        for part in (
+            len(text).to_bytes(8, "little"),
+            text,
+            *(arrays[name].reshape(-1).view(np.uint8).data for name in order),
+        ):
             digest.update(part)
             size += file.write(part)
         file.flush()
@@ -87,7 +100,9 @@ def read_tensors(path: Path) -> dict[str, Array]:
         raise StateError(f"{path} cannot be read: {error}") from error
     length = int.from_bytes(content[:8].tobytes(), "little")
     if len(content) < 8 or length > min(len(content) - 8, _MAX_HEADER_BYTES):
-        raise StateError(f"{path} is torn: {len(content)} bytes do not hold the header they announce")
+        raise StateError(
+            f"{path} is torn: {len(content)} bytes do not hold the header they announce"
+        )
     try:
         header: Json = json.loads(content[8 : 8 + length].tobytes())
     except ValueError as error:
@@ -95,11 +110,19 @@ def read_tensors(path: Path) -> dict[str, Array]:
     data = content[8 + length :]
     found: dict[str, Array] = {}
     end = 0
-    for name, entry in sorted(((n, e) for n, e in header.items() if n != "__metadata__"), key=lambda item: item[1]["data_offsets"]):
+    for name, entry in sorted(
+        ((n, e) for n, e in header.items() if n != "__metadata__"),
+        key=lambda item: item[1]["data_offsets"],
+    ):
         dtype = np.dtype(_DTYPES.get(str(entry["dtype"]), np.void))
         start, stop = (int(n) for n in entry["data_offsets"])
         shape = tuple(int(n) for n in entry["shape"])
-        if dtype not in _NAMES or start != end or stop - start != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize or stop > len(data):
+        if (
+            dtype not in _NAMES
+            or start != end
+            or stop - start != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            or stop > len(data)
+        ):
             raise StateError(f"{path}: {name} is damaged: {entry}")
         found[name] = data[start:stop].view(dtype).reshape(shape)
         end = stop

@@ -18,14 +18,18 @@ from mtl_engine.types import Json
 class Teacher:
     """Answers in units that stay comparable: a regression's teacher has its own mean and deviation."""
 
-    def __init__(self, model: Model, kinds: Mapping[str, TaskType], step: int, version: int) -> None:
+    def __init__(
+        self, model: Model, kinds: Mapping[str, TaskType], step: int, version: int
+    ) -> None:
         self.model = model.requires_grad_(False)
         self.kinds = kinds
         self.step = step
         self.version = version
 
     @classmethod
-    def of(cls, model: Model, values: Mapping[str, Tensor], registry: Registry, step: int, version: int) -> Teacher:
+    def of(
+        cls, model: Model, values: Mapping[str, Tensor], registry: Registry, step: int, version: int
+    ) -> Teacher:
         """A copy of `model` with `values` (averaged weights) for its parameters."""
         copied = copy.deepcopy(model)
         copied.load_tensors({**copied.tensors(), **values})
@@ -58,19 +62,39 @@ class Teacher:
         metas: Json = {}
         for name, kind in self.kinds.items():
             metas[name], arrays = kind.state()
-            tensors |= {f"kind.{name}.{key}": torch.from_numpy(value) for key, value in arrays.items()}
+            tensors |= {
+                f"kind.{name}.{key}": torch.from_numpy(value) for key, value in arrays.items()
+            }
         return {"step": self.step, "structure": self.model.structure(), "kinds": metas}, tensors
 
     @classmethod
     def from_state(
-        cls, meta: Json, tensors: Mapping[str, Any], registry: Registry, trunk: TrunkSpec, device: torch.device
+        cls,
+        meta: Json,
+        tensors: Mapping[str, Any],
+        registry: Registry,
+        trunk: TrunkSpec,
+        device: torch.device,
     ) -> Teacher:
         model = Model(trunk, 0, device)
         model.restructure(meta["structure"])
-        model.load_tensors({name[6:]: torch.as_tensor(value) for name, value in tensors.items() if name.startswith("model.")})
+        model.load_tensors(
+            {
+                name[6:]: torch.as_tensor(value)
+                for name, value in tensors.items()
+                if name.startswith("model.")
+            }
+        )
         kinds: dict[str, TaskType] = {}
         for name, found in meta["kinds"].items():
             start = f"kind.{name}."
             kinds[name] = copy.deepcopy(registry.tasks[name].kind)
-            kinds[name].load_state(found, {k[len(start) :]: torch.as_tensor(v).numpy() for k, v in tensors.items() if k.startswith(start)})
+            kinds[name].load_state(
+                found,
+                {
+                    k[len(start) :]: torch.as_tensor(v).numpy()
+                    for k, v in tensors.items()
+                    if k.startswith(start)
+                },
+            )
         return cls(model, kinds, int(meta["step"]), 1)

@@ -34,7 +34,9 @@ class Settings:
 
     replay_batch: int
     warm_steps: int  # steps in which a new head on a trained encoder leaves the trunk alone
-    focus_share: float  # factor on the replay share of the task in focus, whose rows the stream brings
+    focus_share: (
+        float  # factor on the replay share of the task in focus, whose rows the stream brings
+    )
     teacher_every: int  # steps between two teachers where no switch makes one; 0 = only at switches
     autocast: bool  # bfloat16 forward
 
@@ -61,7 +63,11 @@ class Trainer:
         self._grow(stream)
         number = self.step_count + 1
         joined = self._join(number, stream)
-        with torch.autocast(self.model.device.type, torch.bfloat16) if self.settings.autocast else contextlib.nullcontext():
+        with (
+            torch.autocast(self.model.device.type, torch.bfloat16)
+            if self.settings.autocast
+            else contextlib.nullcontext()
+        ):
             tasks = self._forward(joined)
         losses = self.strategy.losses(Step(tasks))
         total = self._combined(losses, tasks, sum(map(len, joined)))
@@ -76,13 +82,18 @@ class Trainer:
         rows = sum(j.num_stream for j in joined)
         replayed = sum(len(j.slot_M) for j in joined)
         detached = {name: loss.detach() for name, loss in losses.items()}
-        return StepReport(number, rows, replayed, value, detached, not math.isfinite(value), self.skipped_steps)
+        return StepReport(
+            number, rows, replayed, value, detached, not math.isfinite(value), self.skipped_steps
+        )
 
     def shares(self) -> dict[int, tuple[float, float]]:
         """Replay share and minimum of every task, by number."""
         focused = self.focus[0] if self.focus else None
         return {
-            task.number: (task.spec.share * (self.settings.focus_share if name == focused else 1.0), task.spec.min_share)
+            task.number: (
+                task.spec.share * (self.settings.focus_share if name == focused else 1.0),
+                task.spec.min_share,
+            )
             for name, task in self.registry.tasks.items()
         }
 
@@ -94,7 +105,9 @@ class Trainer:
         """The model as it is now becomes the teacher, if the strategy has one."""
         if self.strategy.distils and self.step_count:
             self.teacher_version += 1
-            self.teacher = Teacher.of(self.model, self.weights(), self.registry, self.step_count, self.teacher_version)
+            self.teacher = Teacher.of(
+                self.model, self.weights(), self.registry, self.step_count, self.teacher_version
+            )
 
     def _stream(self, blocks: Sequence[Rows]) -> dict[str, Rows]:
         by_table: dict[str, list[Rows]] = {}
@@ -111,7 +124,9 @@ class Trainer:
         for table, rows in stream.items():
             for name, target in rows.targets.items():
                 if name not in self.registry.tasks:
-                    raise EngineError(f"rows of task {name}, which was removed after they were prepared: drop them first")
+                    raise EngineError(
+                        f"rows of task {name}, which was removed after they were prepared: drop them first"
+                    )
                 if name not in self.model.table_of:
                     self._add_head(name, table)
                     grown = True
@@ -139,17 +154,26 @@ class Trainer:
         """Divide the buffer among the tables in use."""
         if self.strategy.replays:
             in_use = self.model.table_of
-            tasks_of = {table: [name for name in in_use if in_use[name] == table] for table in self.model.tables}
+            tasks_of = {
+                table: [name for name in in_use if in_use[name] == table]
+                for table in self.model.tables
+            }
             self.replay.arrange(tasks_of)
 
     def _join(self, number: int, stream: Mapping[str, Rows]) -> list[Joined]:
-        drawn = self.replay.draw(number, self.settings.replay_batch, self.shares) if self.strategy.replays else {}
+        drawn = (
+            self.replay.draw(number, self.settings.replay_batch, self.shares)
+            if self.strategy.replays
+            else {}
+        )
         none = np.zeros(0, np.int64)
         found: list[Joined] = []
         for table in self.model.tables:
             if table in stream or table in drawn:
                 rows, memory = stream.get(table), self.replay.tables.get(table)
-                found.append(batch.join(table, rows, memory, drawn.get(table, none), self.model.device))
+                found.append(
+                    batch.join(table, rows, memory, drawn.get(table, none), self.model.device)
+                )
         for joined in found:
             if joined.stream is not None:
                 self.model.observe(joined.table, joined.x[: joined.num_stream])
@@ -182,28 +206,42 @@ class Trainer:
         device = self.model.device
         kept = None
         if self.strategy.keeps and len(members.memory_M):
-            kept = batch.stored(self.replay.tables[view.joined.table], name, view.joined.slot_M[members.memory_M], columns)
+            kept = batch.stored(
+                self.replay.tables[view.joined.table],
+                name,
+                view.joined.slot_M[members.memory_M],
+                columns,
+            )
         return TaskStep(
             name=name,
             kind=task.kind,
             z_BC=z_BC,
             y=torch.from_numpy(members.y).to(device, non_blocking=True),
-            weight=None if members.weight is None else torch.from_numpy(members.weight).to(device, non_blocking=True),
+            weight=None
+            if members.weight is None
+            else torch.from_numpy(members.weight).to(device, non_blocking=True),
             num_stream=members.num_stream,
             stream_y=members.stream_y,
+            memory_y=members.memory_y,
             stored=kept,
             teacher=lambda: view.teacher_z(task, members),
             rows=members.row_B,
         )
 
-    def _combined(self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int) -> Tensor | None:
+    def _combined(
+        self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int
+    ) -> Tensor | None:
         """Sum over tasks of factor * loss_weight * (rows of the task / rows) * loss."""
         if not losses:
             return None
         weigh = self.weighting.weigh(losses)
         total: Tensor | None = None
         for name, loss in losses.items():
-            factor = weigh[name] * self.registry.tasks[name].spec.loss_weight * (tasks[name].z_BC.shape[0] / num_rows)
+            factor = (
+                weigh[name]
+                * self.registry.tasks[name].spec.loss_weight
+                * (tasks[name].z_BC.shape[0] / num_rows)
+            )
             part = loss if isinstance(factor, float) and factor == 1.0 else loss * factor
             total = part if total is None else total + part
         return total
@@ -217,7 +255,9 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.step_count)
 
-    def _remember(self, number: int, joined: Sequence[Joined], tasks: Mapping[str, TaskStep]) -> None:
+    def _remember(
+        self, number: int, joined: Sequence[Joined], tasks: Mapping[str, TaskStep]
+    ) -> None:
         if not self.strategy.replays:
             return
         for j in joined:
@@ -268,7 +308,9 @@ class _View:
         if self._teacher is None or not self._teacher.knows(task.spec.name):
             return None
         if self._teacher_BD is None:
-            self._teacher_BD = self._teacher.features(self.joined.table, self.joined.x, self.joined.length_B)
+            self._teacher_BD = self._teacher.features(
+                self.joined.table, self.joined.x, self.joined.length_B
+            )
         f_BD = _gathered(self._teacher_BD, members.row_B)
         return task.kind.standard(self._teacher.outputs(task.spec.name, f_BD))
 

@@ -65,7 +65,9 @@ class TaskSpec:
             )
         for key, allowed in (("modality", MODALITIES), ("kind", KINDS)):
             if getattr(self, key) not in allowed:
-                raise EngineError(unknown(f"{key} of task {self.name}", str(getattr(self, key)), allowed))
+                raise EngineError(
+                    unknown(f"{key} of task {self.name}", str(getattr(self, key)), allowed)
+                )
         for key, (low, high) in _SIZES.items():
             self._check_number(key, low, high, whole=True)
         for key, high in _FACTORS.items():
@@ -79,13 +81,17 @@ class TaskSpec:
         right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
         if not right or not low <= value <= high:
             what = "a whole number" if whole else "a number"
-            raise EngineError(f"{key} of task {self.name} is {value!r}: allowed is {what} from {low} to {high}")
+            raise EngineError(
+                f"{key} of task {self.name} is {value!r}: allowed is {what} from {low} to {high}"
+            )
 
     def _check_shape(self) -> None:
         if self.input_shape is None:
             return
         shape = tuple(self.input_shape)
-        if not 1 <= len(shape) <= 3 or not all(isinstance(n, int) and 0 < n <= 1_000_000 for n in shape):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not 1 <= len(shape) <= 3 or not all(
+            isinstance(n, int) and 0 < n <= 1_000_000 for n in shape
+        ):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise EngineError(
                 f"input_shape of task {self.name} is {self.input_shape!r}: allowed are 1 to 3 positive whole numbers"
             )
@@ -93,13 +99,22 @@ class TaskSpec:
 
     def _check_classes(self) -> None:
         if isinstance(self.classes, str):
-            raise EngineError(f"classes of task {self.name} is {self.classes!r}: give a list of labels")
+            raise EngineError(
+                f"classes of task {self.name} is {self.classes!r}: give a list of labels"
+            )
         classes = tuple(self.classes)
         if self.kind == "regression" and classes:
-            raise EngineError(f"task {self.name} is a regression: it has no classes; leave `classes` out")
+            raise EngineError(
+                f"task {self.name} is a regression: it has no classes; leave `classes` out"
+            )
         if len(set(classes)) != len(classes) or len(classes) > self.max_classes:
-            raise EngineError(f"classes of task {self.name}: allowed are at most {self.max_classes} different labels")
-        if len({type(label) for label in classes} - {int, str}) or len({type(label) for label in classes}) > 1:
+            raise EngineError(
+                f"classes of task {self.name}: allowed are at most {self.max_classes} different labels"
+            )
+        if (
+            len({type(label) for label in classes} - {int, str})
+            or len({type(label) for label in classes}) > 1
+        ):
             raise EngineError(f"classes of task {self.name}: allowed are all ints or all strings")
         object.__setattr__(self, "classes", classes)
 
@@ -111,7 +126,11 @@ class TaskSpec:
         return replace(self, **changes)
 
     def to_dict(self) -> Json:
-        return {**asdict(self), "input_shape": list(self.input_shape) if self.input_shape else None, "classes": list(self.classes)}
+        return {
+            **asdict(self),
+            "input_shape": list(self.input_shape) if self.input_shape else None,
+            "classes": list(self.classes),
+        }
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> TaskSpec:
@@ -177,7 +196,12 @@ class Rows:
 
     def take(self, rows: slice | Array) -> Rows:
         length = None if self.length is None else self.length[rows]
-        return Rows(self.table, self.x[rows], length, {name: t.take(rows) for name, t in self.targets.items()})
+        return Rows(
+            self.table,
+            self.x[rows],
+            length,
+            {name: t.take(rows) for name, t in self.targets.items()},
+        )
 
     def labelled(self) -> Array:
         """Which rows have a label of any task, bool [B]."""
@@ -195,10 +219,15 @@ class Rows:
             return parts[0]
         tables = sorted({part.table for part in parts})
         if len(tables) > 1:
-            raise EngineError(f"rows of the tables {tables} cannot be joined: only rows of one table can")
+            raise EngineError(
+                f"rows of the tables {tables} cannot be joined: only rows of one table can"
+            )
         lengths = [part.length for part in parts if part.length is not None]
         names = list(dict.fromkeys(name for part in parts for name in part.targets))
-        targets = {name: _join([part.targets.get(name) for part in parts], [len(part) for part in parts]) for name in names}
+        targets = {
+            name: _join([part.targets.get(name) for part in parts], [len(part) for part in parts])
+            for name in names
+        }
         x = np.concatenate([part.x for part in parts])
         return Rows(tables[0], x, np.concatenate(lengths) if lengths else None, targets)
 
@@ -213,7 +242,10 @@ class Rows:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Rows:
-        targets = {name: Target(arrays[f"y.{name}"], arrays.get(f"weight.{name}")) for name in meta["tasks"]}
+        targets = {
+            name: Target(arrays[f"y.{name}"], arrays.get(f"weight.{name}"))
+            for name in meta["tasks"]
+        }
         return cls(meta["table"], arrays["x"], arrays.get("length"), targets)
 
 
@@ -221,7 +253,8 @@ def _join(targets: Sequence[Target | None], counts: Sequence[int]) -> Target:
     known = [t for t in targets if t is not None]
     width = max((t.y.shape[1] for t in known if t.y.ndim == 2), default=0)
     filled = [
-        _missing(known[0], n, width) if t is None else t.padded(width) for t, n in zip(targets, counts, strict=True)
+        _missing(known[0], n, width) if t is None else t.padded(width)
+        for t, n in zip(targets, counts, strict=True)
     ]
     y = np.concatenate([t.y for t in filled])
     if all(t.weight is None for t in filled):

@@ -59,21 +59,35 @@ class Vocabulary:
         """The labels of the rows in `present_B` only, as int64 or as an object array of strings."""
         labels = _from_list(y) if isinstance(y, (list, tuple)) else np.asarray(y)
         if labels.ndim != 1:
-            raise BadRows("wrong_rank", f"labels of {self.task} have {labels.ndim} axes: allowed is one label a row")
+            raise BadRows(
+                "wrong_rank",
+                f"labels of {self.task} have {labels.ndim} axes: allowed is one label a row",
+            )
         if labels.dtype.kind in "iu":
-            return self._check_ints(labels.astype(np.int64) if labels.dtype != np.uint64 else labels, present_B)
+            return self._check_ints(
+                labels.astype(np.int64) if labels.dtype != np.uint64 else labels, present_B
+            )
         if labels.dtype.kind == "f":
             raise _not_a_label(labels[present_B], self.task)
         if labels.dtype.kind not in "OUS":
-            raise BadRows("wrong_dtype", f"labels of {self.task} are {labels.dtype}: allowed are whole numbers or strings")
+            raise BadRows(
+                "wrong_dtype",
+                f"labels of {self.task} are {labels.dtype}: allowed are whole numbers or strings",
+            )
         return self._check_objects(labels.astype(object), present_B)
 
     def _check_ints(self, labels_B: Array, present_B: Array) -> Array:
         used = labels_B if bool(present_B.all()) else labels_B[present_B]
         if used.size and int(used.min()) < 0:
-            raise BadRows("negative_label", f"label {int(used.min())} of {self.task}: allowed are 0 to {MAX_LABEL}; use mask for missing labels")
+            raise BadRows(
+                "negative_label",
+                f"label {int(used.min())} of {self.task}: allowed are 0 to {MAX_LABEL}; use mask for missing labels",
+            )
         if used.size and int(used.max()) > MAX_LABEL:
-            raise BadRows("label_out_of_range", f"label {int(used.max())} of {self.task}: allowed are 0 to {MAX_LABEL}")
+            raise BadRows(
+                "label_out_of_range",
+                f"label {int(used.max())} of {self.task}: allowed are 0 to {MAX_LABEL}",
+            )
         self._check_type(int, used.size > 0)
         return used.astype(np.int64)
 
@@ -82,8 +96,13 @@ class Vocabulary:
         kinds = set(map(type, used.tolist()))
         if kinds <= {int}:
             if used.size and max(used) > MAX_LABEL:
-                raise BadRows("label_out_of_range", f"label {max(used)} of {self.task}: allowed are 0 to {MAX_LABEL}")
-            return self._check_ints(np.maximum(used, -1).astype(np.int64), np.ones(len(used), np.bool_))
+                raise BadRows(
+                    "label_out_of_range",
+                    f"label {max(used)} of {self.task}: allowed are 0 to {MAX_LABEL}",
+                )
+            return self._check_ints(
+                np.maximum(used, -1).astype(np.int64), np.ones(len(used), np.bool_)
+            )
         if kinds == {float}:
             raise _not_a_label(used.astype(np.float64), self.task)
         if kinds == {bytes}:
@@ -91,17 +110,25 @@ class Vocabulary:
         elif kinds != {str}:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
             reason = "mixed_label_types" if len(kinds) > 1 else "wrong_dtype"
-            raise BadRows(reason, f"labels of {self.task} are {names}: allowed are all ints or all strings")
+            raise BadRows(
+                reason, f"labels of {self.task} are {names}: allowed are all ints or all strings"
+            )
         self._check_type(str, True)
         for label in set(used.tolist()):
             if _num_bytes(label, self.task) > MAX_LABEL_BYTES:
-                raise BadRows("label_too_long", f"a label of {self.task} has {_num_bytes(label, self.task)} bytes: allowed are {MAX_LABEL_BYTES}")
+                raise BadRows(
+                    "label_too_long",
+                    f"a label of {self.task} has {_num_bytes(label, self.task)} bytes: allowed are {MAX_LABEL_BYTES}",
+                )
         return used
 
     def _check_type(self, kind: type, matters: bool) -> None:
         if matters and self.labels and not isinstance(self.labels[0], kind):
             known = type(self.labels[0]).__name__
-            raise BadRows("mixed_label_types", f"labels of {self.task} are {kind.__name__}, until now they were {known}: one task has one type")
+            raise BadRows(
+                "mixed_label_types",
+                f"labels of {self.task} are {kind.__name__}, until now they were {known}: one task has one type",
+            )
 
     def check_room(self, fresh: Sequence[int | str]) -> None:
         """Refuse labels that would exceed max_classes."""
@@ -125,7 +152,9 @@ def _from_list(y: Sequence[Any]) -> Array:
 def _not_a_label(labels: Array, task: str) -> BadRows:
     if np.isnan(labels).any():
         return BadRows("nan_label", f"a label of {task} is NaN: use mask for missing labels")
-    return BadRows("wrong_dtype", f"labels of {task} are floating point: allowed are whole numbers or strings")
+    return BadRows(
+        "wrong_dtype", f"labels of {task} are floating point: allowed are whole numbers or strings"
+    )
 
 
 def _decoded(label: bytes, task: str) -> str:
@@ -139,4 +168,6 @@ def _num_bytes(label: str, task: str) -> int:
     try:
         return len(label.encode())
     except UnicodeEncodeError as error:
-        raise BadRows("wrong_dtype", f"a label of {task} cannot be written as UTF-8: {error}") from error
+        raise BadRows(
+            "wrong_dtype", f"a label of {task} cannot be written as UTF-8: {error}"
+        ) from error

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Literal
 from daemon import client, releases, vitals
 from daemon.commands.checkpoint import current, directories
 from daemon.commands.shared import ago, size
-from daemon.errors import DaemonError
+from daemon.errors import DaemonError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daemon.commands.shared import Call
 
-FREE_WARN_BYTES, FREE_FAIL_BYTES = (
-    2 << 30,
-    200 << 20,
-)  # a few checkpoints and the log; one small checkpoint
+FREE_WARN_BYTES = 2 << 30  # a few checkpoints and the log
+FREE_FAIL_BYTES = 200 << 20  # one small checkpoint
 FSYNC_WARN_S, FSYNC_FAIL_S = 0.05, 1.0  # a checkpoint fsyncs about ten files
+ANSWER_S = 5.0  # a loop looks at its requests between two steps, many times a second
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -143,14 +142,15 @@ def checkpoints(call: Call) -> Iterator[Finding]:
     """That the checkpoint a start would resume at is whole."""
     root = call.state_dir / "checkpoints"
     kept = directories(root)
-    resumed = current(root)
-    if resumed is None:
+    try:
+        resumed = current(root)
+    except IntegrityError as error:
         yield Finding(
-            "checkpoints",
-            "ok" if not kept else "fail",
-            "none yet" if not kept else "no CURRENT",
-            "",
+            "checkpoints", "fail", str(error), "restore it: it names where a start resumes"
         )
+        return
+    if resumed is None:
+        yield _never_current(len(kept))
         return
     path = next((one for one in kept if int(one.name) == resumed), None)
     problems = ["is missing"] if path is None else releases.problems(path)
@@ -166,10 +166,17 @@ def checkpoints(call: Call) -> Iterator[Finding]:
         yield Finding("set aside", "warn", ", ".join(aside), "look at them, then delete them")
 
 
+def _never_current(num_kept: int) -> Finding:
+    if not num_kept:
+        return Finding("checkpoints", "ok", "none yet")
+    fix = "restore CURRENT before the next start, which would begin afresh and remove them"
+    return Finding("checkpoints", "fail", f"{num_kept} kept, but CURRENT is gone", fix)
+
+
 def _answers(call: Call) -> Finding:
     begin = time.monotonic()
     try:
-        client.call(call.state_dir, "tasks", {}, 5.0)
+        client.call(call.state_dir, "tasks", {}, ANSWER_S)
     except DaemonError as error:
         return Finding("control", "fail", str(error), "read its log; kill -9 is safe")
     return Finding(

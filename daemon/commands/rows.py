@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
+from zipfile import BadZipFile
 
 from daemon.errors import ConfigError, DaemonError
 
@@ -99,7 +100,22 @@ def _shape(row: Json) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _part(rows: list[Json]) -> Part:
-    return Part(**{name: _gathered([row[name] for row in rows]) for name in rows[0]})
+    columns = {name: _gathered([row[name] for row in rows]) for name in rows[0]}
+    return Part(**{**columns, "x": _inputs(columns["x"])})
+
+
+def _inputs(values: list[Any]) -> Any:
+    """Whole numbers as the engine keeps them: pictures of 0 to 255 as bytes, others as float32; the rest as it is."""
+    import numpy
+
+    try:
+        found = numpy.asarray(values)
+    except ValueError:  # rows of different shapes: the producer refuses them, and says why
+        return values
+    if found.dtype.kind != "i":
+        return values
+    is_picture = found.ndim > 2 and found.min() >= 0 and found.max() <= 255
+    return found.astype(numpy.uint8 if is_picture else numpy.float32)
 
 
 def _gathered(values: list[Any]) -> Any:
@@ -171,8 +187,10 @@ def _npz(path: Path, num_rows: int, label: str | None) -> Iterator[Part]:
     import numpy
 
     try:
-        with numpy.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, numpy.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+    except BadZipFile as error:
+        raise DaemonError(f"{path} is not a whole npz file: {error}") from None
     except ValueError as error:
         raise DaemonError(
             f"{path}: {error}; arrays of objects are pickles, which are never read"

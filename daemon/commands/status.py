@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -153,7 +153,9 @@ def lines(report: Json) -> Iterator[str]:
         yield fit(f"{'fault':<11} {told}")
     if report["tasks"]:
         yield ""
-        yield from columns([_task(task) for task in report["tasks"]], TASK_HEADINGS)
+        yield from columns(
+            [_task(task, report["snapshot"]) for task in report["tasks"]], TASK_HEADINGS
+        )
 
 
 def _rows(report: Json) -> Iterator[tuple[str, str]]:
@@ -175,8 +177,8 @@ def _rows(report: Json) -> Iterator[tuple[str, str]]:
         else "none yet",
     )
     yield (
-        "broker",
-        f"{report['broker'] or '-'}, stream {report['namespace']}, epoch {report['epoch']}",
+        "stream",
+        f"{report['namespace']}, epoch {report['epoch']}, on {report['broker'] or 'no server'}",
     )
     yield "replay", f"{report['replay_rows']:,} rows, {size(report['replay_bytes'])}"
     exact = "bit-exact" if report["bit_exact"] else f"not bit-exact: {report['bit_exact_reason']}"
@@ -205,12 +207,21 @@ def _stamped(name: str, found: Json) -> str:
     return f"{name}, {ago(vitals_file.age_s(str(found.get('at', ''))))} ago"
 
 
-TASK_HEADINGS = ("TASK", "KIND", "CLASSES", "ROWS", "SCORES")
+TASK_HEADINGS = ("TASK", "KIND", "OUTPUTS", "REPLAY ROWS", "SCORE")
 
 
-def _task(task: Json) -> tuple[Any, ...]:
-    scores: Json = task.get("scores") or {}
-    told = " ".join(
-        f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float)
-    )
-    return task.get("name"), task.get("kind"), task.get("classes"), task.get("rows"), told or "-"
+def _task(task: Json, snapshot: Json) -> tuple[Any, ...]:
+    """A row of the table; the score is the task's own, else that of the last snapshot."""
+    scores = cast("Json", snapshot.get("scores") or {})
+    score: object = task.get("scores") or scores.get(task["name"])
+    told = " ".join(_score(score)) or "-"
+    return task["name"], task.get("kind"), task.get("columns"), task.get("replay_rows"), told
+
+
+def _score(score: object) -> Iterator[str]:
+    if isinstance(score, int | float):
+        yield f"{score:.3f}"
+    elif isinstance(score, dict):
+        for name, value in cast("Json", score).items():
+            if isinstance(value, int | float):
+                yield f"{name} {value:.3f}"

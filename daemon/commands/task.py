@@ -34,7 +34,7 @@ Wait = Annotated[
 ]
 MODALITIES = ("image", "text", "table", "embedding")
 KINDS = ("classification", "multilabel", "regression")
-HEADINGS = ("TASK", "MODALITY", "KIND", "CLASSES", "ROWS")
+HEADINGS = ("TASK", "MODALITY", "KIND", "OUTPUTS", "REPLAY ROWS")
 POLL_S = 0.1
 
 
@@ -78,7 +78,7 @@ def list_(call: Call) -> None:
     rows = [
         (
             f"{task['name']}{' *' if task['name'] == seen.task else ''}",
-            *map(task.get, ("modality", "kind", "classes", "rows")),
+            *map(task.get, ("modality", "kind", "columns", "replay_rows")),
         )
         for task in seen.tasks
     ]

@@ -38,7 +38,7 @@ class TaskAdd:
                 f"name {shown(spec['name'])} beside the subject {name}: leave it out",
             )
         for key, (is_right, allowed) in _FORMS.items():
-            if spec.get(key) is not None and not is_right(spec[key]):
+            if key in spec and not is_right(spec[key]):
                 raise BadEvent("bad_task", f"{key} of {name} is {shown(spec[key])}: send {allowed}")
         return cls(envelope, {**spec, "name": name})
 
@@ -58,18 +58,22 @@ def _is_label(value: Any) -> bool:
 
 
 def _is_sizes(value: Any) -> bool:
+    if value is None:
+        return True
     return isinstance(value, list) and {*map(type, cast("list[Any]", value))} <= {int}
 
 
 def _is_built_in(value: Any) -> bool:
     """A plain name, alone or in an object. With `pkg.mod:Class` whoever may XADD could import code here."""
+    if value is None:
+        return True
     name = cast("Json", value).get("name") if isinstance(value, dict) else value
     return isinstance(name, str) and _WORD.fullmatch(name) is not None
 
 
 _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "classes": (_is_labels, "a list of ints or of strings"),
-    "input_shape": (_is_sizes, "a list of sizes"),
+    "input_shape": (_is_sizes, "a list of sizes, or null"),
     "encoder": (
         _is_built_in,
         "the name of a built-in encoder; other classes are set in the daemon's settings",

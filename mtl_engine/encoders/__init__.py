@@ -15,4 +15,10 @@ ENCODERS: dict[str, str | Json] = {
 DEFAULTS = {"image": "mlp", "table": "table", "embedding": "embedding", "text": "text"}
 """The encoder of a modality when neither the task nor the engine names one."""
 
-MODALITY = {"mlp": "image", "cnn": "image", "table": "table", "embedding": "embedding", "text": "text"}
+MODALITY = {
+    "mlp": "image",
+    "cnn": "image",
+    "table": "table",
+    "embedding": "embedding",
+    "text": "text",
+}

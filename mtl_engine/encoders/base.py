@@ -31,5 +31,7 @@ def as_float(x: Tensor, scale: float) -> Tensor:
 def size(name: str, value: object, low: int, high: int) -> int:
     """A whole number from low to high; arguments of encoders may come over the log."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise EngineError(f"{name} of an encoder is {value!r}: allowed are whole numbers from {low} to {high}")
+        raise EngineError(
+            f"{name} of an encoder is {value!r}: allowed are whole numbers from {low} to {high}"
+        )
     return value

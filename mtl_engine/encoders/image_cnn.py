@@ -16,10 +16,19 @@ class ImageCNN(Encoder):
     Rows are [height, width], [height, width, 1 to 4 channels] or [channels, height, width].
     """
 
-    def __init__(self, shape: Sequence[int], width: int, scale: float, channels: Sequence[int] = (16, 32), groups: int = 4) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        width: int,
+        scale: float,
+        channels: Sequence[int] = (16, 32),
+        groups: int = 4,
+    ) -> None:
         super().__init__()
         if len(shape) < 2:
-            raise EngineError(f"encoder cnn needs images of 2 or 3 axes: found rows of shape {tuple(shape)}; use mlp")
+            raise EngineError(
+                f"encoder cnn needs images of 2 or 3 axes: found rows of shape {tuple(shape)}; use mlp"
+            )
         self.scale = scale
         self.last = len(shape) == 3 and shape[2] <= 4
         planes = 1 if len(shape) == 2 else shape[2] if self.last else shape[0]
@@ -27,8 +36,15 @@ class ImageCNN(Encoder):
         layers: list[nn.Module] = []
         for narrow, wide in zip([planes, *channels], channels, strict=False):
             if size("channels", wide, 1, 4096) % groups:
-                raise EngineError(f"channels {wide} of encoder cnn: allowed are multiples of groups = {groups}")
-            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.GroupNorm(groups, wide), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+                raise EngineError(
+                    f"channels {wide} of encoder cnn: allowed are multiples of groups = {groups}"
+                )
+            layers += [
+                nn.Conv2d(narrow, wide, 3, padding=1),
+                nn.GroupNorm(groups, wide),
+                nn.ReLU(),
+                nn.MaxPool2d(2, ceil_mode=True),
+            ]
         self.blocks = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(4)
         self.out = nn.Linear(16 * (channels[-1] if channels else planes), width)

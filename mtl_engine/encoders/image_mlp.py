@@ -13,7 +13,9 @@ from mtl_engine.encoders.base import Encoder, as_float, size
 class ImageMLP(Encoder):
     """Linear + ReLU for every width in `hidden`, then Linear to the trunk; no hidden layer by default."""
 
-    def __init__(self, shape: Sequence[int], width: int, scale: float, hidden: Sequence[int] = ()) -> None:
+    def __init__(
+        self, shape: Sequence[int], width: int, scale: float, hidden: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.scale = scale
         widths = [math.prod(shape), *(size("hidden", n, 1, 65_536) for n in hidden), width]

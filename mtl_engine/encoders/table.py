@@ -34,14 +34,25 @@ class TableEncoder(Encoder):
         super().__init__()
         chosen = sorted({size("categorical", c, 0, shape[0] - 1) for c in categorical})
         numeric = [c for c in range(shape[0]) if c not in chosen]
-        self.numeric_F, self.categorical_F = torch.tensor(numeric, dtype=torch.int64), torch.tensor(chosen, dtype=torch.int64)
+        self.numeric_F, self.categorical_F = (
+            torch.tensor(numeric, dtype=torch.int64),
+            torch.tensor(chosen, dtype=torch.int64),
+        )
         self.stats_3F: Tensor
         self.units_2F: Tensor
         self.register_buffer("stats_3F", torch.zeros(3, len(numeric), dtype=torch.float64))
-        self.register_buffer("units_2F", torch.stack([torch.zeros(len(numeric)), torch.ones(len(numeric))]))
+        self.register_buffer(
+            "units_2F", torch.stack([torch.zeros(len(numeric)), torch.ones(len(numeric))])
+        )
         self.buckets = size("buckets", buckets, 1, 1_000_000)
-        self.vectors = nn.Embedding(len(chosen) * (buckets + 1), size("dim", dim, 1, 1024)) if chosen else None
-        widths = [2 * len(numeric) + len(chosen) * dim, *(size("hidden", n, 1, 65_536) for n in hidden), width]
+        self.vectors = (
+            nn.Embedding(len(chosen) * (buckets + 1), size("dim", dim, 1, 1024)) if chosen else None
+        )
+        widths = [
+            2 * len(numeric) + len(chosen) * dim,
+            *(size("hidden", n, 1, 65_536) for n in hidden),
+            width,
+        ]
         layers: list[nn.Module] = []
         for wide, narrow in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(wide, narrow), nn.ReLU()]
@@ -58,10 +69,16 @@ class TableEncoder(Encoder):
         x = x.float()
         x_BF = x[:, self.numeric_F.to(x.device)]
         missing_BF = torch.isnan(x_BF)
-        z_BF = ((x_BF - self.units_2F[0]) * self.units_2F[1]).masked_fill(missing_BF, 0.0).clamp(-_LIMIT, _LIMIT)
+        z_BF = (
+            ((x_BF - self.units_2F[0]) * self.units_2F[1])
+            .masked_fill(missing_BF, 0.0)
+            .clamp(-_LIMIT, _LIMIT)
+        )
         parts = [z_BF, missing_BF.float()]
         if self.vectors is not None:
-            bucket_BF = torch.nan_to_num(x[:, self.categorical_F.to(x.device)], nan=float(self.buckets)).long()
+            bucket_BF = torch.nan_to_num(
+                x[:, self.categorical_F.to(x.device)], nan=float(self.buckets)
+            ).long()
             first_F = torch.arange(bucket_BF.shape[1], device=x.device) * (self.buckets + 1)
             parts.append(F.embedding(bucket_BF + first_F, self.vectors.weight).flatten(1))
         return self.layers(torch.cat(parts, 1))

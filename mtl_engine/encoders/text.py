@@ -23,7 +23,14 @@ class TextEncoder(Encoder):
     """h = W (sum of the vectors of all n-grams / sqrt(their number)); the sum over root n keeps the variance
     of h the same for short and long texts, and gives each vector a larger gradient than a mean would."""
 
-    def __init__(self, shape: Sequence[int], width: int, buckets: int = 16_384, dim: int = 64, orders: Sequence[int] = (2, 3, 4)) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        width: int,
+        buckets: int = 16_384,
+        dim: int = 64,
+        orders: Sequence[int] = (2, 3, 4),
+    ) -> None:
         super().__init__()
         self.buckets = size("buckets", buckets, 2, 4_000_000)
         self.orders = tuple(size("orders", n, 1, 16) for n in orders)

@@ -76,13 +76,19 @@ class Slots:
             self.filled_G[g] = len(kept)
         self.free_N = np.concatenate([self.free_N, np.sort(slot_N)[::-1]])
         stay = ~np.isin(self.key_G, key_G)
-        self.key_G, self.seen_G, self.quota_G = self.key_G[stay], self.seen_G[stay], self.quota_G[stay]
+        self.key_G, self.seen_G, self.quota_G = (
+            self.key_G[stay],
+            self.seen_G[stay],
+            self.quota_G[stay],
+        )
         self.filled_G, self.slot_GQ = self.filled_G[stay], self.slot_GQ[stay]
         self._rearrange(self.policy.quotas(self.key_G, self.capacity))
         self._index()
 
     def state(self) -> tuple[Json, dict[str, Array]]:
-        return {"capacity": self.capacity, "rearranged": self.rearranged}, {name: vars(self)[name] for name in _ARRAYS}
+        return {"capacity": self.capacity, "rearranged": self.rearranged}, {
+            name: vars(self)[name] for name in _ARRAYS
+        }
 
     def load_state(self, meta: Json, arrays: Mapping[str, Array]) -> None:
         self.capacity, self.rearranged = int(meta["capacity"]), int(meta["rearranged"])
@@ -111,21 +117,29 @@ class Slots:
         starts = [int(row) for row in np.sort(first[new[first]])]
         slot_B = np.full(len(key_B), -1, np.int64)
         if starts[0] > 0:
-            slot_B[: starts[0]] = self._place_known(self._groups(key_B[: starts[0]]), uniform_B[: starts[0]])
+            slot_B[: starts[0]] = self._place_known(
+                self._groups(key_B[: starts[0]]), uniform_B[: starts[0]]
+            )
         for start, stop in zip(starts, [*starts[1:], len(key_B)], strict=True):
             self._add(int(key_B[start]))
-            slot_B[start:stop] = self._place_known(self._groups(key_B[start:stop]), uniform_B[start:stop])
+            slot_B[start:stop] = self._place_known(
+                self._groups(key_B[start:stop]), uniform_B[start:stop]
+            )
         return slot_B
 
     def _place_known(self, group_B: Array, uniform_B: Array) -> Array:
         quota_B, filled_B = self.quota_G[group_B], self.filled_G[group_B]
         if not ((filled_B < quota_B) | (uniform_B * (self.seen_G[group_B] + 1) < quota_B)).any():
-            self.seen_G += np.bincount(group_B, minlength=len(self.key_G))  # the usual case later on: nothing is kept
+            self.seen_G += np.bincount(
+                group_B, minlength=len(self.key_G)
+            )  # the usual case later on: nothing is kept
             return np.full(len(group_B), -1, np.int64)
         rank_B = _ranks(group_B)
         filled_B = filled_B + rank_B
         fills_B = filled_B < quota_B
-        at_B = np.where(fills_B, filled_B, (uniform_B * (self.seen_G[group_B] + rank_B + 1)).astype(np.int64))
+        at_B = np.where(
+            fills_B, filled_B, (uniform_B * (self.seen_G[group_B] + rank_B + 1)).astype(np.int64)
+        )
         count_G = np.bincount(group_B, minlength=len(self.key_G))
         self.seen_G += count_G
         fills = np.flatnonzero(fills_B)
@@ -142,7 +156,9 @@ class Slots:
 
     def _add(self, key: int) -> None:
         self.key_G = np.append(self.key_G, key)
-        self.seen_G, self.filled_G, self.quota_G = (np.append(a, 0) for a in (self.seen_G, self.filled_G, self.quota_G))
+        self.seen_G, self.filled_G, self.quota_G = (
+            np.append(a, 0) for a in (self.seen_G, self.filled_G, self.quota_G)
+        )
         self.slot_GQ = np.concatenate([self.slot_GQ, np.full((1, self.slot_GQ.shape[1]), -1)])
         self._rearrange(self.policy.quotas(self.key_G, self.capacity))
         self._index()
@@ -153,8 +169,14 @@ class Slots:
         over = np.flatnonzero(self.filled_G > quota_G)
         if over.size:
             used_OQ = np.arange(self.slot_GQ.shape[1]) < self.filled_G[over, None]
-            draw = rng.uniform(self.seed, self.purpose, self.rearranged, used_OQ.size).reshape(used_OQ.shape)
-            rank_OQ = np.argsort(np.argsort(np.where(used_OQ, draw, 2.0), axis=1, kind="stable"), axis=1, kind="stable")
+            draw = rng.uniform(self.seed, self.purpose, self.rearranged, used_OQ.size).reshape(
+                used_OQ.shape
+            )
+            rank_OQ = np.argsort(
+                np.argsort(np.where(used_OQ, draw, 2.0), axis=1, kind="stable"),
+                axis=1,
+                kind="stable",
+            )
             for row, g in enumerate(over):
                 stays_Q = rank_OQ[row, : self.filled_G[g]] < quota_G[g]
                 mine = self.slot_GQ[g, : self.filled_G[g]]

@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mtl_engine import losses
 from mtl_engine.errors import EngineError
 from mtl_engine.tasks.base import TaskType
+from mtl_engine.tasks.classification import Classification
 from mtl_engine.types import Array
+
+_SMOOTH = 0.5  # rows added to every class's count, so that a class absent from a step is not closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +41,57 @@ class TaskStep:
     y: Tensor
     weight: Tensor | None
     num_stream: int
-    stream_y: Array  # host labels of the labelled stream rows, for strategies that decide by class
+    stream_y: Array  # labels of the labelled stream rows, on the host: for strategies that decide by class
+    memory_y: Array  # and of the replayed rows
     stored: Stored | None
-    teacher: Callable[[], Tensor | None]  # outputs of the teacher [B, C'], None where it does not know the task
+    teacher: Callable[
+        [], Tensor | None
+    ]  # outputs of the teacher [B, C'], None where it does not know the task
     rows: Array | None = None  # positions in the joined batch; None = all of it
 
     @property
     def num_memory(self) -> int:
         return self.z_BC.shape[0] - self.num_stream
 
-    def loss(self) -> Tensor:
-        """Mean over all rows."""
-        return self.kind.loss(self.z_BC, self.y, self.weight)
+    def loss(self, shift_C: Tensor | None = None) -> Tensor:
+        """Mean over all rows; `shift_C` is added to the logits of a classification."""
+        return self.kind.loss(self.z_BC, self.y, self.weight, shift_C)
 
-    def stream_loss(self, allowed_C: Tensor | None = None) -> Tensor:
-        """Mean over the stream rows, in the softmax over `allowed_C` only."""
+    def stream_loss(self, shift_C: Tensor | None = None) -> Tensor:
+        """Mean over the stream rows."""
         s = self.num_stream
-        return self.kind.loss(self.z_BC[:s], self.y[:s], None if self.weight is None else self.weight[:s], allowed_C)
+        return self.kind.loss(
+            self.z_BC[:s], self.y[:s], None if self.weight is None else self.weight[:s], shift_C
+        )
 
-    def memory_loss(self) -> Tensor:
+    def memory_loss(self, shift_C: Tensor | None = None) -> Tensor:
         """Mean over the replayed rows."""
         s = self.num_stream
-        return self.kind.loss(self.z_BC[s:], self.y[s:], None if self.weight is None else self.weight[s:])
+        return self.kind.loss(
+            self.z_BC[s:], self.y[s:], None if self.weight is None else self.weight[s:], shift_C
+        )
+
+    def closed(self) -> Tensor | None:
+        """A shift that closes classes which are known but not in this step's stream rows; None = all are open."""
+        if not isinstance(self.kind, Classification):
+            return None
+        open_C = self.kind.open_C(self.stream_y, self.z_BC.shape[1])
+        return None if open_C.all() else self._shift(np.where(open_C, 0.0, losses.CLOSED))
+
+    def prior(self, strength: float) -> Tensor | None:
+        """A shift by strength * log(share of the class in this step's rows); None where there are no classes."""
+        if not isinstance(self.kind, Classification) or not strength:
+            return None
+        columns = self.z_BC.shape[1]
+        count_C = np.bincount(self.stream_y, minlength=columns) + np.bincount(
+            self.memory_y, minlength=columns
+        )
+        return self._shift(
+            strength * np.log((count_C + _SMOOTH) / (count_C.sum() + _SMOOTH * columns))
+        )
+
+    def _shift(self, shift_C: Array) -> Tensor:
+        return torch.from_numpy(shift_C.astype(np.float32)).to(self.z_BC.device, non_blocking=True)
 
     def stored_loss(self) -> Tensor | None:
         """Mean squared difference of the replayed rows' outputs to those stored with them."""
@@ -87,19 +120,18 @@ class Strategy(ABC):
 
     replays: ClassVar[bool] = True
     keeps: ClassVar[frozenset[str]] = frozenset()  # {"logits"}: outputs are stored with the rows
-    distils: ClassVar[str] = ""  # rows the teacher sees: "" none, "stream" stream rows, "all" replayed ones too
+    distils: ClassVar[str] = (
+        ""  # rows the teacher sees: "" none, "stream" stream rows, "all" replayed ones too
+    )
 
     @abstractmethod
     def losses(self, step: Step) -> dict[str, Tensor]: ...
 
 
-def mask(allowed_C: Array, like: Tensor) -> Tensor:
-    """A host mask on the device of `like`."""
-    return torch.from_numpy(allowed_C).to(like.device, non_blocking=True)
-
-
 def factor(name: str, value: object, low: float = 0.0, high: float = 1e6) -> float:
     """A factor of a strategy, checked."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-        raise EngineError(f"{name} of a strategy is {value!r}: allowed are numbers from {low:g} to {high:g}")
+        raise EngineError(
+            f"{name} of a strategy is {value!r}: allowed are numbers from {low:g} to {high:g}"
+        )
     return float(value)

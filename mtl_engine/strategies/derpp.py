@@ -14,23 +14,25 @@ class DERpp(Strategy):
 
     Buzzega et al. 2020, "Dark experience for general continual learning" (arXiv 2004.07211). One replay
     draw serves both terms; the squared difference is averaged over the columns that existed when the row
-    was stored (the authors' code divides by the whole width of a fixed head).
+    was stored (the authors' code divides by the whole width of a fixed head). `adjust` as in `ER`.
     """
 
     keeps: ClassVar[frozenset[str]] = frozenset({"logits"})
 
-    def __init__(self, alpha: float = 0.2, beta: float = 0.5) -> None:
+    def __init__(self, alpha: float = 0.2, beta: float = 0.5, adjust: float = 0.0) -> None:
         self.alpha = factor("alpha", alpha)
         self.beta = factor("beta", beta)
+        self.adjust = factor("adjust", adjust)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {name: self._loss(task) for name, task in step.tasks.items()}
 
     def _loss(self, task: TaskStep) -> Tensor:
+        prior_C = task.prior(self.adjust)
         if not task.num_memory:
-            return task.stream_loss()
-        loss = self.beta * task.memory_loss()
+            return task.stream_loss(prior_C)
+        loss = self.beta * task.memory_loss(prior_C)
         stored = task.stored_loss()
         if stored is not None:
             loss = loss + self.alpha * stored
-        return loss + task.stream_loss() if task.num_stream else loss
+        return loss + task.stream_loss(prior_C) if task.num_stream else loss

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtl_engine.strategies.base import Step, Strategy, TaskStep, mask
-from mtl_engine.tasks.classification import Classification
+from mtl_engine.strategies.base import Step, Strategy, TaskStep
 
 
 class ERACE(Strategy):
@@ -23,9 +22,5 @@ class ERACE(Strategy):
 def _loss(task: TaskStep) -> Tensor:
     if not task.num_stream:
         return task.memory_loss()
-    allowed_C = None
-    if isinstance(task.kind, Classification):
-        open_C = task.kind.open_C(task.stream_y, task.z_BC.shape[1])
-        allowed_C = None if open_C.all() else mask(open_C, task.z_BC)
-    stream = task.stream_loss(allowed_C)
+    stream = task.stream_loss(task.closed())
     return stream + task.memory_loss() if task.num_memory else stream

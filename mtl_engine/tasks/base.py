@@ -28,7 +28,9 @@ class TaskType(ABC):
         """How many columns the head needs to be trained on these rows; a label that no trained row had needs none."""
 
     @abstractmethod
-    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+    def check(
+        self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False
+    ) -> tuple[Target, list[int | str]]:
         """Labels of `n` rows as columns, and labels seen for the first time; raises BadRows and changes nothing.
 
         With `closed` (scoring) an unknown label becomes column -1 instead of a new one.
@@ -42,7 +44,9 @@ class TaskType(ABC):
         """Running statistics of stream rows, before their loss is computed."""
 
     @abstractmethod
-    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor: ...
+    def loss(
+        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+    ) -> Tensor: ...
 
     @abstractmethod
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
@@ -87,11 +91,20 @@ def present(task: str, mask: Any, shape: tuple[int, ...]) -> Array | None:
     try:
         found = np.asarray(mask)
     except ValueError as error:
-        raise BadRows("wrong_mask", f"mask of {task}: {error}; allowed are 0 and 1 of shape {shape}") from error
+        raise BadRows(
+            "wrong_mask", f"mask of {task}: {error}; allowed are 0 and 1 of shape {shape}"
+        ) from error
     if found.shape == shape[:1] and len(shape) == 2:
         found = np.broadcast_to(found[:, None], shape)
-    if found.shape != shape or found.dtype.kind not in "biuf" or not bool(((found == 0) | (found == 1)).all()):
-        raise BadRows("wrong_mask", f"mask of {task} is {found.dtype} {found.shape}: allowed are 0 and 1 of shape {shape}")
+    if (
+        found.shape != shape
+        or found.dtype.kind not in "biuf"
+        or not bool(((found == 0) | (found == 1)).all())
+    ):
+        raise BadRows(
+            "wrong_mask",
+            f"mask of {task} is {found.dtype} {found.shape}: allowed are 0 and 1 of shape {shape}",
+        )
     return found.astype(np.bool_)
 
 
@@ -102,11 +115,16 @@ def weights(task: str, present_: Array | None, weight: Any, shape: tuple[int, ..
     try:
         found = np.asarray(weight, np.float32)
     except (TypeError, ValueError) as error:
-        raise BadRows("bad_weight", f"weight of {task}: {error}; allowed are numbers of shape {shape}") from error
+        raise BadRows(
+            "bad_weight", f"weight of {task}: {error}; allowed are numbers of shape {shape}"
+        ) from error
     if found.shape == shape[:1] and len(shape) == 2:
         found = np.broadcast_to(found[:, None], shape)
     if found.shape != shape or not bool((np.isfinite(found) & (found >= 0)).all()):
-        raise BadRows("bad_weight", f"weight of {task} has shape {found.shape}: allowed are finite numbers >= 0 of shape {shape}")
+        raise BadRows(
+            "bad_weight",
+            f"weight of {task} has shape {found.shape}: allowed are finite numbers >= 0 of shape {shape}",
+        )
     return np.ascontiguousarray(found if present_ is None else found * present_)
 
 
@@ -121,15 +139,24 @@ def matrix(task: str, y: Any, n: int, width: int, what: str) -> tuple[Array, Arr
     except (TypeError, ValueError) as error:
         raise BadRows("wrong_dtype", f"labels of {task}: {error}; allowed is {what}") from error
     if found.dtype.kind not in "biuf":
-        raise BadRows("label_for_regression" if what == "numbers" else "wrong_dtype", f"labels of {task} are {found.dtype}: allowed is {what}")
+        raise BadRows(
+            "label_for_regression" if what == "numbers" else "wrong_dtype",
+            f"labels of {task} are {found.dtype}: allowed is {what}",
+        )
     if found.ndim == 1 and width in (0, 1):
         found, given = found[:, None], None if given is None else given[:, None]
     if found.ndim != 2:
-        raise BadRows("wrong_rank", f"labels of {task} have {found.ndim} axes: allowed are 2 (rows, columns)")
+        raise BadRows(
+            "wrong_rank", f"labels of {task} have {found.ndim} axes: allowed are 2 (rows, columns)"
+        )
     if len(found) != n:
-        raise BadRows("length_mismatch", f"{len(found)} labels of {task} for {n} rows: allowed is one a row")
+        raise BadRows(
+            "length_mismatch", f"{len(found)} labels of {task} for {n} rows: allowed is one a row"
+        )
     if width and found.shape[1] != width:
-        raise BadRows("wrong_shape", f"labels of {task} have {found.shape[1]} columns: allowed are {width}")
+        raise BadRows(
+            "wrong_shape", f"labels of {task} have {found.shape[1]} columns: allowed are {width}"
+        )
     return found.astype(np.float64), given
 
 

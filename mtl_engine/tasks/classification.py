@@ -40,13 +40,18 @@ class Classification(TaskType):
         open_C[y_B] = True
         return open_C
 
-    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+    def check(
+        self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False
+    ) -> tuple[Target, list[int | str]]:
         if y is None:
             return Target(np.zeros(n, np.int32), np.zeros(n, np.float32)), []
         if not isinstance(y, (list, tuple)):
             y = np.asarray(y)
         if np.ndim(y) == 1 and len(y) != n:
-            raise BadRows("length_mismatch", f"{len(y)} labels of {self.name} for {n} rows: allowed is one a row")
+            raise BadRows(
+                "length_mismatch",
+                f"{len(y)} labels of {self.name} for {n} rows: allowed is one a row",
+            )
         present_B = present(self.name, mask, (n,))
         if isinstance(y, (list, tuple)) and None in y:
             given_B = np.array([label is not None for label in y])
@@ -56,7 +61,10 @@ class Classification(TaskType):
         labels = self.vocabulary.check(y, present_B)
         columns, fresh = self.vocabulary.columns(labels)
         if closed:
-            columns, fresh = np.where(columns < len(self.vocabulary), columns, -1).astype(np.int32), []
+            columns, fresh = (
+                np.where(columns < len(self.vocabulary), columns, -1).astype(np.int32),
+                [],
+            )
         self.vocabulary.check_room(fresh)
         if len(columns) == n:
             return Target(columns, weight_B), fresh
@@ -73,8 +81,10 @@ class Classification(TaskType):
         y_B = target.y if target.weight is None else target.y[target.weight > 0]
         self.seen_C += np.bincount(y_B, minlength=len(self.seen_C))
 
-    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
-        return losses.cross_entropy(z_BC, y, weight, allowed_C)
+    def loss(
+        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+    ) -> Tensor:
+        return losses.cross_entropy(z_BC, y, weight, shift_C)
 
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_cross_entropy(z_BC, teacher_BC, temperature)
@@ -89,7 +99,9 @@ class Classification(TaskType):
 
     def predict(self, z_HC: Tensor) -> Any:
         if not self.vocabulary.labels:
-            raise BadRows("unknown_task", f"{self.name} has no class yet: train it on labelled rows first")
+            raise BadRows(
+                "unknown_task", f"{self.name} has no class yet: train it on labelled rows first"
+            )
         kind = np.int64 if isinstance(self.vocabulary.labels[0], int) else object
         return np.array(self.vocabulary.labels, kind)[z_HC.argmax(1).numpy()]
 

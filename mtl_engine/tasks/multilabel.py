@@ -30,20 +30,35 @@ class Multilabel(TaskType):
     def needed(self, target: Target) -> int:
         return self._width
 
-    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+    def check(
+        self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False
+    ) -> tuple[Target, list[int | str]]:
         if y is None:
-            return Target(np.zeros((n, self._width), np.uint8), np.zeros((n, self._width), np.float32)), []
+            return Target(
+                np.zeros((n, self._width), np.uint8), np.zeros((n, self._width), np.float32)
+            ), []
         y_BC, given_BC = matrix(self.name, y, n, self._width, "0 or 1 in every column")
         if y_BC.shape[1] > self.max_classes:
-            raise BadRows("too_many_classes", f"{self.name} has {y_BC.shape[1]} columns: allowed are {self.max_classes}; raise max_classes of the task")
+            raise BadRows(
+                "too_many_classes",
+                f"{self.name} has {y_BC.shape[1]} columns: allowed are {self.max_classes}; raise max_classes of the task",
+            )
         present_BC = both(present(self.name, mask, y_BC.shape), given_BC)
         y_BC = y_BC if present_BC is None else np.where(present_BC, y_BC, 0)
         if np.isnan(y_BC).any():
-            raise BadRows("nan_label", f"a label of {self.name} is NaN: use mask for missing labels")
+            raise BadRows(
+                "nan_label", f"a label of {self.name} is NaN: use mask for missing labels"
+            )
         if bool((y_BC < 0).any()):
-            raise BadRows("negative_label", f"a label of {self.name} is negative: allowed are 0 and 1; use mask for missing labels")
+            raise BadRows(
+                "negative_label",
+                f"a label of {self.name} is negative: allowed are 0 and 1; use mask for missing labels",
+            )
         if bool(((y_BC != 0) & (y_BC != 1)).any()):
-            raise BadRows("label_out_of_range", f"a label of {self.name} is {y_BC.max():g}: allowed are 0 and 1")
+            raise BadRows(
+                "label_out_of_range",
+                f"a label of {self.name} is {y_BC.max():g}: allowed are 0 and 1",
+            )
         return Target(y_BC.astype(np.uint8), weights(self.name, present_BC, weight, y_BC.shape)), []
 
     def admit(self, target: Target, fresh: Sequence[int | str]) -> None:
@@ -56,7 +71,9 @@ class Multilabel(TaskType):
             given_BC = target.ones() > 0
             self.count_2C += np.stack([given_BC.sum(0), (target.y * given_BC).sum(0)])
 
-    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
+    def loss(
+        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+    ) -> Tensor:
         return losses.binary_cross_entropy(z_BC, y, weight)
 
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
@@ -64,7 +81,9 @@ class Multilabel(TaskType):
 
     def null_loss(self) -> float:
         """Mean entropy of the columns' frequencies."""
-        total_C, ones_C = self.count_2C[:, self.count_2C[0] > 0] if self._width else np.zeros((2, 0))
+        total_C, ones_C = (
+            self.count_2C[:, self.count_2C[0] > 0] if self._width else np.zeros((2, 0))
+        )
         if not total_C.size:
             return float("nan")
         p_C = np.clip(ones_C / total_C, 1e-12, 1 - 1e-12)

@@ -30,11 +30,17 @@ class Regression(TaskType):
     def needed(self, target: Target) -> int:
         return self.targets
 
-    def check(self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False) -> tuple[Target, list[int | str]]:
+    def check(
+        self, y: Any, mask: Any, weight: Any, n: int, *, closed: bool = False
+    ) -> tuple[Target, list[int | str]]:
         if y is None:
-            return Target(np.zeros((n, self.targets), np.float32), np.zeros((n, self.targets), np.float32)), []
+            return Target(
+                np.zeros((n, self.targets), np.float32), np.zeros((n, self.targets), np.float32)
+            ), []
         if isinstance(y, (list, tuple)) and any(isinstance(value, str) for value in y):
-            raise BadRows("label_for_regression", f"labels of {self.name} are strings: allowed are numbers")
+            raise BadRows(
+                "label_for_regression", f"labels of {self.name} are strings: allowed are numbers"
+            )
         with np.errstate(over="ignore"):
             y_BC, given_BC = matrix(self.name, y, n, self.targets, "numbers")
             y_BC = y_BC.astype(np.float32)
@@ -42,13 +48,18 @@ class Regression(TaskType):
         if present_BC is not None:
             y_BC = np.where(present_BC, y_BC, np.float32(0))
         if not bool(np.isfinite(y_BC).all()):
-            raise BadRows("nan_label", f"a label of {self.name} is NaN or infinite: use mask for missing labels")
+            raise BadRows(
+                "nan_label",
+                f"a label of {self.name} is NaN or infinite: use mask for missing labels",
+            )
         return Target(y_BC, weights(self.name, present_BC, weight, y_BC.shape)), []
 
     def observe(self, target: Target) -> None:
         self.stats_3C = running.updated(self.stats_3C, target.y, target.ones() > 0)
 
-    def loss(self, z_BC: Tensor, y: Tensor, weight: Tensor | None, allowed_C: Tensor | None = None) -> Tensor:
+    def loss(
+        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+    ) -> Tensor:
         return losses.squared_error(z_BC, self.standard(y), weight)
 
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
@@ -63,7 +74,10 @@ class Regression(TaskType):
         return self.raw(z_HC).numpy()
 
     def probabilities(self, z_HC: Tensor) -> Array:
-        raise BadRows("label_for_regression", f"{self.name} is a regression and has no probabilities: use predict")
+        raise BadRows(
+            "label_for_regression",
+            f"{self.name} is a regression and has no probabilities: use predict",
+        )
 
     def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
         given_HC = target.ones() > 0
@@ -74,7 +88,11 @@ class Regression(TaskType):
         spread = float((np.where(given_HC, target.y - mean_C, 0.0) ** 2).sum())
         squares, count = float((error_HC**2).sum()), float(given_HC.sum())
         r2 = 1 - squares / spread if spread > 0 else float("nan")
-        return {"r2": r2, "mae": float(np.abs(error_HC).sum() / count), "rmse": (squares / count) ** 0.5}
+        return {
+            "r2": r2,
+            "mae": float(np.abs(error_HC).sum() / count),
+            "rmse": (squares / count) ** 0.5,
+        }
 
     def raw(self, z_BC: Tensor) -> Tensor:
         mean_C, deviation_C = self._units(z_BC)

@@ -14,7 +14,7 @@ from tests.chaos.campaign import EVERY_FAILPOINT, Campaign
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.chaos, pytest.mark.redis, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.redis, pytest.mark.timeout(600)]
 RANDOM_KILLS = 20
 
 

@@ -44,9 +44,7 @@ def test_an_armed_place_kills_the_first_time(
     assert kills == [signal.SIGKILL]
 
 
-def test_a_count_waits_for_the_nth_time(
-    kills: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_count_waits_for_the_nth_time(kills: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTLD_FAILPOINT", "stepped:3")
     for expected in (0, 0, 1):
         failpoints.reach("stepped")

@@ -67,12 +67,20 @@ def test_bytes_moved_between_source_and_id_make_another_event(one: str, two: str
 
 def test_a_decision_is_one_event_at_one_place_and_another_at_the_next() -> None:
     assert control_id(1, "5-0", "flush") == control_id(1, "5-0", "flush")
-    others = {control_id(2, "5-0", "flush"), control_id(1, "6-0", "flush"), control_id(1, "5-0", "x")}
+    others = {
+        control_id(2, "5-0", "flush"),
+        control_id(1, "6-0", "flush"),
+        control_id(1, "5-0", "x"),
+    }
     assert len(others | {control_id(1, "5-0", "flush")}) == 4
 
 
 def test_hold_out_keys_differ_by_seed_task_source_and_id() -> None:
-    keys = {hold_out_key(0, "a", "s", "1"), hold_out_key(1, "a", "s", "1"), hold_out_key(0, "b", "s", "1")}
+    keys = {
+        hold_out_key(0, "a", "s", "1"),
+        hold_out_key(1, "a", "s", "1"),
+        hold_out_key(0, "b", "s", "1"),
+    }
     assert len(keys | {hold_out_key(0, "a", "t", "1"), hold_out_key(0, "a", "s", "2")}) == 5
     assert all(0 <= key < 2**64 for key in keys)
 

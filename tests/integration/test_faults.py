@@ -210,10 +210,10 @@ def test_a_waiting_reader_notices_that_the_wire_broke(log: RedisDriver, proxy: P
 def test_a_late_reply_is_not_taken_for_the_next_one(
     log: RedisDriver, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.sources.redis_streams.ANSWER_S", 0.1)
+    monkeypatch.setattr("daemon.sources.redis_streams.ANSWER_S", 0.4)
     follower = Follower(through(proxy))
     ids = add_many(log, 3)
-    proxy.arm(Fault.DELAY, b"XRANGE", delay_s=0.3)
+    proxy.arm(Fault.DELAY, b"XRANGE", delay_s=0.8)
     with pytest.raises(BrokerUnreachable, match="does not answer"):
         follower.apply()
     follower.reader.reconnected()
@@ -231,7 +231,7 @@ def test_a_slow_server_is_waited_for(log: RedisDriver, proxy: Proxy) -> None:
 def test_a_server_that_never_answers_is_unreachable(
     log: RedisDriver, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.sources.redis_streams.ANSWER_S", 0.1)
+    monkeypatch.setattr("daemon.sources.redis_streams.ANSWER_S", 0.4)
     source = through(proxy)
     proxy.arm(Fault.SILENCE, b"GET")
     with pytest.raises(BrokerUnreachable):

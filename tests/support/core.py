@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Generator
+from functools import partial
+from queue import SimpleQueue
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from daemon import app
+from daemon import cut as cutting
+from daemon.checkpoint_store import Recovered
 from daemon.checkpointer import Checkpointer, Cut, Failed, Written
-from daemon.types import Entry
+from daemon.config import Config, Publish, Stream
+from daemon.machine import LogMachine
+from daemon.reader import Position
+from daemon.sources.memory import MemoryLog, MemorySource
+from daemon.types import Entry, Limits, Request
+from mtl_engine.engine import Engine
 from mtl_engine.types import Rows, Target
 
 if TYPE_CHECKING:
@@ -18,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.checkpoint_store import Store
+    from daemon.loop import Loop
+    from daemon.types import Json
 
 Fields = dict[str, str]
 
@@ -106,3 +120,189 @@ def flip_bit(path: Path, place: int) -> None:
     content[place // 8 % len(content)] ^= 1 << place % 8
     path.unlink()
     path.write_bytes(content)
+
+
+# -- the machine -------------------------------------------------------------------------------------------
+
+
+def engine(**more: Any) -> Engine:
+    """A tiny engine: eight units, two dozen remembered rows."""
+    settings = {"trunk": {"width": 8, "depth": 1}, "buffer_rows": 24, "replay_batch": 4}
+    return Engine.from_config({**settings, "device": "cpu", **more})
+
+
+def machine(stream: Stream | None = None, **more: Any) -> LogMachine:
+    """A machine around a tiny engine; batches of four rows."""
+    return LogMachine(engine(**more), stream or Stream(batch_size=4), Limits(), 0)
+
+
+def add_task(name: str = "a", **spec: Any) -> Fields:
+    """A task of three numbers a row, nothing held out unless asked for."""
+    told = {"modality": "table", "input_shape": [3], "holdout": 0.0, **spec}
+    return fields("mtl.task.add.v1", name, id=f"add {name}", data=told)
+
+
+def add_text(name: str = "t", **spec: Any) -> Fields:
+    """A task of short texts."""
+    told = {"modality": "text", "max_bytes": 16, "holdout": 0.0, **spec}
+    return fields("mtl.task.add.v1", name, id=f"add {name}", data=told)
+
+
+def rows(number: int, count: int = 3, task: str = "a", **more: Any) -> Fields:
+    """A data event whose rows and labels are a function of its number."""
+    places = range(number, number + count)
+    x = [[(place * 7 % 5) - 2.0, place % 3 / 2, 1.0] for place in places]
+    data = {"x": x, "y": [place % 3 for place in places]}
+    told = {"id": f"{task} {number}", "data": data, "mtlrows": count, **more}
+    return fields("mtl.data.v1", task, **told)
+
+
+def texts(number: int, count: int = 2, task: str = "t") -> Fields:
+    """The same for a task of texts."""
+    places = range(number, number + count)
+    data = {
+        "x": [f"text {place % 4}" for place in places],
+        "y": ["even odd".split()[p % 2] for p in places],
+    }
+    return fields("mtl.data.v1", task, id=f"{task} {number}", data=data, mtlrows=count)
+
+
+def feed(one: LogMachine, log: Sequence[Entry]) -> None:
+    """Enter entries and train whatever is full after each, as the loop does."""
+    for found in log:
+        one.enter(found)
+        while one.train_one():
+            pass
+
+
+def state_of(one: LogMachine) -> Cut:
+    """All that the machine is; compare with `differences`."""
+    return cutting.take(one, Position(), cutting.Process(), {})
+
+
+def recovered(one: Cut) -> Recovered:
+    """A cut as it would come back from the disk: copies, and JSON through its text."""
+    told = json.loads(json.dumps({"meta": one.meta, "header": one.header}))
+    return Recovered(
+        seq=1,
+        header=told["header"],
+        tensors={name: _copied(value) for name, value in one.tensors.items()},
+        segments={
+            name: {column: _copied(value) for column, value in columns.items()}
+            for name, (_, columns) in one.segments.items()
+        },
+        meta=told["meta"],
+    )
+
+
+def _copied(value: Any) -> np.ndarray:
+    return np.array(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
+
+
+def differences(one: Recovered, other: Recovered) -> list[str]:
+    """Names of everything in which two states differ by a single bit."""
+    found = [key for key in ("header", "meta") if getattr(one, key) != getattr(other, key)]
+    named = [one.tensors, other.tensors]
+    for name in [*one.segments, *(name for name in other.segments if name not in one.segments)]:
+        named += [one.segments.get(name, {}), other.segments.get(name, {})]
+    for left, right in zip(named[::2], named[1::2], strict=True):
+        found += sorted(left.keys() ^ right.keys())
+        found += [
+            name for name in left.keys() & right.keys() if not _equal(left[name], right[name])
+        ]
+    return found
+
+
+def _equal(left: np.ndarray, right: np.ndarray) -> bool:
+    same_form = (left.shape, left.dtype) == (right.shape, right.dtype)
+    return same_form and left.tobytes() == right.tobytes()
+
+
+# -- the loop ----------------------------------------------------------------------------------------------
+
+Step = Callable[[], object]
+Script = Generator[Step | None, None, None]
+MAX_LOOKS = 5000  # of one script, each about a millisecond apart
+
+
+def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config:
+    """Settings of a small and eager daemon: tiny engine, batches of four rows, no lingering within a test."""
+    small = {
+        "trunk": {"width": 8, "depth": 1},
+        "buffer_rows": 24,
+        "replay_batch": 4,
+        "device": "cpu",
+    }
+    tables = {
+        "stream": Stream(batch_size=4, linger_s=60.0),
+        "publish": Publish(on_switch=False),
+        **tables,
+    }
+    return Config(
+        state_dir=state_dir, redis_url="memory://", engine=small, tasks=list(tasks), **tables
+    )
+
+
+def loop(settings: Config, log: MemoryLog, start: str | None = None) -> Loop:
+    """A loop as the daemon puts it together, over a log in memory."""
+    source = MemorySource(log)
+    return app.assemble(settings, start, source, SimpleQueue())
+
+
+def ask(one: Loop, name: str, **args: Any) -> list[Json]:
+    """Send a command; the list gets the answer when there is one."""
+    answers: list[Json] = []
+    one._requests.put(Request(name, args, answers.append))  # pyright: ignore[reportPrivateUsage]
+    return answers
+
+
+def is_quiet(one: Loop) -> bool:
+    """Everything applied is durable, and everything durable is shown outside."""
+    durable = one.durability
+    return not (
+        durable.checkpointer.busy
+        or durable._is_dirty  # pyright: ignore[reportPrivateUsage]
+        or durable.is_urgent
+        or durable.committer.is_due
+        or len(one.machine.outbox)
+    )
+
+
+def play(one: Loop, script: Script | None = None) -> None:
+    """Run a loop, in this thread, and the script step by step each time it would sleep; then drain it.
+
+    A step yields what it waits for: a function, or None for `is_quiet`. Instead of sleeping the loop looks
+    whether that has come true, and goes on with the script.
+    """
+    looks, waits_for = 0, partial(is_quiet, one)
+    answers: list[Json] | None = None
+
+    def look(*_: object) -> bool:
+        nonlocal looks, waits_for, answers
+        looks += 1
+        if looks > MAX_LOOKS:
+            raise AssertionError(f"waited {MAX_LOOKS} times for {waits_for}")
+        sleep(0.001)  # lets the checkpoint writer work
+        if answers is None and waits_for():
+            try:
+                waits_for = (next(script) if script is not None else _end()) or partial(
+                    is_quiet, one
+                )
+            except StopIteration:
+                answers = ask(one, "drain")
+        return True
+
+    one.source.wait = look  # pyright: ignore[reportAttributeAccessIssue]
+    one.steering.sleep = look  # pyright: ignore[reportAttributeAccessIssue]
+    one.run()
+
+
+def _end() -> Step:
+    raise StopIteration
+
+
+def restarted(one: Loop, settings: Config, log: MemoryLog) -> Loop:
+    """The loop of the next process: what the first one did not make durable is forgotten."""
+    one.durability.checkpointer.wait()  # a thread of ours must not write below the next one
+    log.lease = None
+    return loop(settings, log)

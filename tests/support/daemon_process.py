@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0  # importing torch takes 2 s on an idle machine and far longer on a crowded one
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_prctl = ctypes.CDLL(None).prctl
+
+
+def _die_with_the_test() -> None:
+    """Runs in the child before exec: a test run that is aborted leaves no daemon behind."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class DaemonProcess:
@@ -53,6 +61,7 @@ class DaemonProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=_die_with_the_test,
             )
 
     @property

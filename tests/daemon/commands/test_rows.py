@@ -35,6 +35,27 @@ def test_a_jsonl_line_is_a_row(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("rows", "dtype"),
+    [
+        ([[1, 2]], np.float32),
+        ([[[0, 255], [3, 4]]], np.uint8),
+        ([[[0, 256], [3, 4]]], np.float32),
+        ([[[-1, 1], [3, 4]]], np.float32),
+    ],
+)
+def test_whole_numbers_become_what_the_engine_keeps(
+    tmp_path: Path, rows: list[Any], dtype: type
+) -> None:
+    (part,) = parts(text(tmp_path, "a.jsonl", json.dumps({"x": rows[0]})))
+    assert (part.x.dtype, part.x.tolist()) == (dtype, rows)
+
+
+def test_a_gap_stays_a_gap(tmp_path: Path) -> None:
+    (part,) = parts(text(tmp_path, "a.jsonl", '{"x": [1.5, null]}\n'))
+    assert part.x == [[1.5, None]]
+
+
 def test_text_and_label_are_other_names_for_x_and_y(tmp_path: Path) -> None:
     path = text(tmp_path, "a.jsonl", '{"text": "hi", "label": "greet"}\n')
     assert parts(path) == [Part(["hi"], ["greet"])]
@@ -44,7 +65,8 @@ def test_labelled_and_unlabelled_neighbours_do_not_share_an_event(tmp_path: Path
     path = text(
         tmp_path, "a.jsonl", '{"x": [1], "y": 0}\n{"x": [2]}\n{"x": [3]}\n{"x": [4], "y": 1}\n'
     )
-    assert [(part.x, part.y) for part in parts(path, 9)] == [
+    found = [(part.x.tolist(), part.y) for part in parts(path, 9)]
+    assert found == [
         ([[1]], [0]),
         ([[2], [3]], None),
         ([[4]], [1]),
@@ -180,6 +202,14 @@ def test_a_pickle_inside_an_npz_is_never_read(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DaemonError, match="pickles, which are never read"):
+        parts(path)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors"])
+def test_a_torn_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name, {"x": np.ones(99)})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DaemonError, match="is not a"):
         parts(path)
 
 

@@ -27,8 +27,8 @@ def full() -> dict[str, Any]:
             "name": f"task-{'n' * n}",
             "modality": "image",
             "kind": "classification",
-            "classes": n,
-            "rows": 10**n,
+            "columns": n,
+            "replay_rows": 10**n,
             "scores": scores,
         }
         for n in range(1, 9)
@@ -179,3 +179,19 @@ def test_watching_shows_it_again(mtld: Mtld, tell: Tell, monkeypatch: pytest.Mon
     result = mtld("status", "--watch")
     assert result.out.count("training") == 2
     assert result.code != 0
+
+
+def test_a_tasks_score_is_its_own_or_that_of_the_last_snapshot(mtld: Mtld, tell: Tell) -> None:
+    task = {"name": "a", "kind": "classification", "columns": 3, "replay_rows": 40}
+    tell(tasks=[task], snapshot={"version": 1, "at": ago(1), "scores": {"a": 0.75}})
+    assert mtld("status").out.splitlines()[-1].split() == [
+        "a",
+        "classification",
+        "3",
+        "40",
+        "0.750",
+    ]
+    tell(tasks=[{**task, "scores": {"accuracy": 0.5}}])
+    assert mtld("status").out.splitlines()[-1].endswith("accuracy 0.500")
+    tell(tasks=[task])
+    assert mtld("status").out.splitlines()[-1].endswith("40  -")

@@ -63,6 +63,7 @@ def test_a_specification_takes_its_name_from_the_subject() -> None:
     "document",
     [
         {"classes": 5},
+        {"classes": None},
         {"classes": "abc"},
         {"classes": [["a"]]},
         {"classes": [True]},

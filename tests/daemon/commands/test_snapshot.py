@@ -1,0 +1,68 @@
+"""`mtld snapshot list|show|verify`: what users can load, where it comes from, and whether it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from daemon import releases, vitals
+from tests.daemon.commands.conftest import Mtld
+
+
+@pytest.fixture(autouse=True)
+def models(state: Path) -> Path:
+    root = state / "models"
+    for version in (1, 2):
+        path = root / f"v{version:06d}"
+        path.mkdir(parents=True)
+        (path / "model.safetensors").write_bytes(b"weights")
+        said = {"sha256": hashlib.sha256(b"weights").hexdigest(), "bytes": 7}
+        manifest = {
+            "version": version, "at": vitals.now(), "step": version * 10, "epoch": 1, "watermark": "5-0",
+            "scores": {"fashion": {"accuracy": 0.8125}}, "files": {"model.safetensors": said},
+        }  # fmt: skip
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        releases.point_latest(root, path.name)
+    return root
+
+
+def test_the_list_says_what_points_where_and_how_good_it_is(mtld: Mtld) -> None:
+    found = mtld("snapshot", "list", "-o", "json").json
+    assert [(one["version"], one["aliases"]) for one in found] == [
+        (2, ["latest"]),
+        (1, ["previous"]),
+    ]
+    shown = mtld("snapshot", "list").out.splitlines()
+    assert "latest" in shown[1]
+    assert shown[1].endswith("fashion 0.812")
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [((), 2), (("previous",), 1), (("v000001",), 1), (("2",), 2)]
+)
+def test_one_is_shown_by_any_of_its_names(mtld: Mtld, name: tuple[str, ...], version: int) -> None:
+    found = mtld("snapshot", "show", *name, "-o", "json").json
+    assert (found["version"], found["watermark"]) == (version, "5-0")
+    shown = mtld("snapshot", "show", *name).out
+    assert "score       fashion 0.812" in shown
+    assert "file        model.safetensors, 7 B" in shown
+
+
+def test_an_unknown_one_is_refused(mtld: Mtld) -> None:
+    result = mtld("snapshot", "show", "champion")
+    assert result.code == 7
+    assert "there are: v000002, v000001" in result.err
+
+
+def test_a_flipped_bit_exits_8(mtld: Mtld, models: Path) -> None:
+    assert mtld("snapshot", "verify").code == 0
+    (models / "v000001" / "model.safetensors").write_bytes(b"weightz")
+    assert mtld("snapshot", "verify").code == 8
+    assert mtld("snapshot", "verify", "latest").code == 0
+
+
+def test_nothing_yet_is_not_an_error(mtld: Mtld, tmp_path: Path) -> None:
+    assert mtld("snapshot", "list", "--state", tmp_path / "new").out == "no snapshot yet\n"
