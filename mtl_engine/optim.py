@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ class Fused(ABC):
 
     def __init__(self, params: Sequence[nn.Parameter]) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": list(params)}]
-        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
+        self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
 
     @abstractmethod
     def step(self) -> None:
@@ -38,7 +39,7 @@ class Fused(ABC):
 
     def _moments(self, parameter: nn.Parameter, **zeros: Sequence[int]) -> list[Tensor]:
         """Its moments, made of zeros at its first step."""
-        found = self.state.setdefault(parameter, {})
+        found = self.state[parameter]
         for name, shape in zeros.items():
             if name not in found:
                 found[name] = parameter.new_zeros(shape, dtype=torch.float32)

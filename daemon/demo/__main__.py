@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 from time import monotonic
+from types import FrameType
+from typing import NoReturn
 
 from daemon.demo.data import MissingData
 from daemon.demo.report import stdout
@@ -27,6 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--state", type=Path, default=Path(".mtld-demo"), help="where it works")
     options = parser.parse_args(arguments)
     progress = stdout()
+    signal.signal(signal.SIGTERM, _end)
     try:
         from daemon.demo.scenario import Scenario  # imports torch: after --help and the first line
 
@@ -42,6 +46,11 @@ def main(arguments: list[str]) -> int:
     if options.json:
         progress.say(json.dumps(result.summary(seconds)))
     return 0 if result.accounting.lost == 0 else 1
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as Ctrl-C would, so that no process of ours stays behind."""
+    sys.exit(128 + number)
 
 
 def _fresh(home: Path) -> Path:

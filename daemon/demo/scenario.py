@@ -135,6 +135,11 @@ class Scenario:
             ]
             for side in sides:
                 side.trainer.start()
+                running.callback(
+                    side.trainer.drain
+                )  # all of them at once, before any is waited for
+            for side in sides:
+                side.trainer.await_reading()
             for number, phase in enumerate(stream):
                 self._tell(sides, stream, number, phase)
             return self._result(sides[0], sides[1])
@@ -197,13 +202,16 @@ class Scenario:
         saved = seen.checkpoint.get("step", 0) if seen else 0
         side.trainer.kill()
         self._kills += 1
-        self._say(f"SIGKILL in the middle of a phase; its last known checkpoint is of step {saved}")
+        self._say(
+            f"SIGKILL in the middle of a phase; its last checkpoint we know of is of step {saved}"
+        )
 
     def _revive(self, side: Side) -> None:
         side.trainer.start()
-        seen = side.trainer.vitals()
-        took = seen.recovery_s if seen else None
-        self._say(f"started again, recovered in {took} s, reads on where its checkpoint stands")
+        seen = side.trainer.await_reading()
+        self._say(
+            f"started again, up after {seen.recovery_s} s, reads on where its checkpoint stands"
+        )
 
     def _settle(self, side: Side, phase: Phase) -> None:
         def look(seen: Vitals) -> bool:

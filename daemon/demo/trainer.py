@@ -67,7 +67,7 @@ class Trainer:
         self._config.write_text(_toml(told), encoding="utf-8")
 
     def start(self) -> None:
-        """Start it and wait until it reads its stream."""
+        """Start the process; `await_reading` tells when it is up."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "daemon", "run", "--config", str(self._config)],
@@ -75,7 +75,10 @@ class Trainer:
                 stderr=log,
                 start_new_session=True,
             )
-        self.wait(lambda seen: seen.state in {"idle", "training"}, START_S, "start")
+
+    def await_reading(self) -> Vitals:
+        """Wait until it reads its stream."""
+        return self.wait(lambda seen: seen.state in {"idle", "training"}, START_S, "start")
 
     def kill(self) -> None:
         """SIGKILL: the process has no chance to write anything more."""
@@ -83,8 +86,13 @@ class Trainer:
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def drain(self) -> None:
+        """SIGTERM: it checkpoints and exits; `stop` waits for that."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
     def stop(self) -> None:
-        """SIGTERM: it checkpoints and exits."""
+        """Drain, and wait until it has."""
         if self._process is not None:
             stop(self._process)
 
