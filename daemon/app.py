@@ -23,7 +23,13 @@ from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
 from daemon.cut import Process, restore, versions
-from daemon.errors import BrokerFull, BrokerUnreachable, Refused
+from daemon.errors import (
+    BrokerFull,
+    BrokerUnreachable,
+    ConfigError,
+    IntegrityError,
+    Refused,
+)
 from daemon.failpoints import reach
 from daemon.health import Health
 from daemon.identity import FIRST_ID, id_tuple
@@ -33,6 +39,7 @@ from daemon.machine import LogMachine
 from daemon.publication import Publication
 from daemon.reader import Position, Reader, join
 from daemon.sources.redis_streams import RedisStreams
+from mtl_engine.errors import EngineError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -90,9 +97,12 @@ def assemble(
     requests: SimpleQueue[Request],
 ) -> Loop:
     """Recover the newest good checkpoint and build a loop that goes on from it."""
-    engine = mtl_engine.engine.Engine.from_config(
-        {"teacher_every": config.stream.teacher_every, **config.engine}
-    )
+    try:
+        engine = mtl_engine.engine.Engine.from_config(
+            {"teacher_every": config.stream.teacher_every, **config.engine}
+        )
+    except EngineError as error:
+        raise ConfigError(str(error)) from error
     seed = int(config.engine.get("seed", 0))
     machine = LogMachine(engine, config.stream, config.limits, seed)
     checkpointer = Checkpointer(config.state_dir / "checkpoints", config.checkpoint.keep)
@@ -101,7 +111,12 @@ def assemble(
     process = Process()
     position: Position | None = None
     if found is not None:
-        position, process = restore(found, machine)
+        try:
+            position, process = restore(found, machine)
+        except StateError as error:
+            raise IntegrityError(
+                f"checkpoint {found.seq} does not fit the settings: {error}; start with the settings it was made with"
+            ) from error
         checkpointer.assume(
             {name: version for name, version in versions(machine).items() if name in found.segments}
         )

@@ -40,6 +40,7 @@ class Durability:
         self._staged_at = monotonic()
         self._asked = False
         self._next_commit = 0.0
+        self._is_full = False  # the server took no dead letters and journal lines when last asked
 
     @property
     def is_urgent(self) -> bool:
@@ -99,9 +100,15 @@ class Durability:
         except BrokerFull as error:
             self._next_commit = monotonic() + FULL_RETRY_S
             self._health.fault("broker_full", str(error))
+            if not self._is_full:
+                loop.journal("broker_full", {"detail": str(error)})
+            self._is_full = True
             return
+        self._is_full = False
         if was_gone:
-            self._health.fault("group_missing", "somebody removed the display group; made again")
+            detail = "somebody removed the display group; made again"
+            self._health.fault("group_missing", detail)
+            loop.journal("group_missing", {"detail": detail})
 
     def wait(self, loop: Loop) -> None:
         """Wait for the cut being written, if one is."""

@@ -77,6 +77,7 @@ class Loop:
         self._flushed_at: tuple[int, str] | None = None
         self._has_stepped = False
         self._back_off = BACK_OFF_S[0]
+        self._is_out: set[str] = set()  # faults of the server that last; each is journalled once
         self._broken: Exception | None = BrokerUnreachable("the server was not looked at yet")
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -88,6 +89,7 @@ class Loop:
                 self._repair()
                 self._tick()
                 self._back_off = BACK_OFF_S[0]
+                self._is_out.clear()
             except StreamRegressed as error:
                 self._broken = error
             except StreamExhausted as error:
@@ -110,6 +112,9 @@ class Loop:
     def _wait_out(self, state: str, error: Exception) -> None:
         self.health.fault(state, str(error))
         self.health.state(state, str(error))
+        if state not in self._is_out:
+            self._is_out.add(state)
+            self.journal(state, {"detail": str(error)})
         self._sleep(self._back_off)
         self._back_off = min(self._back_off * 2, BACK_OFF_S[1])
 
