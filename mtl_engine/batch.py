@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from mtl_engine.registry import Task
-from mtl_engine.replay_table import ReplayTable
-from mtl_engine.strategies.base import Stored
+from mtl_engine.replay_table import Outputs, ReplayTable
+from mtl_engine.strategies.base import Stored, TaskStep
 from mtl_engine.types import Array, Rows, Target
+
+_FP16_LIMIT = 60_000.0  # below float16's largest number, 65,504
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,26 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     return Stored(z_MC.masked_fill(~valid_MC, 0.0), valid_MC)
 
 
+def kept_outputs(joined: Joined, task: TaskStep) -> Outputs:
+    """A task's outputs for the stream rows before the update, in the units and dtype they are kept in."""
+    rows = np.arange(joined.num_stream) if task.rows is None else task.rows[: task.num_stream]
+    z_SC = task.kind.raw(task.z_BC.detach()[: task.num_stream])
+    if task.kind.stored_dtype == torch.float16:
+        z_SC = z_SC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
+    z_SC = z_SC.to(task.kind.stored_dtype)
+    width_S = np.zeros(joined.num_stream, np.int32)
+    width_S[rows] = z_SC.shape[1]
+    if len(rows) < joined.num_stream:
+        full_SC = z_SC.new_zeros((joined.num_stream, z_SC.shape[1]))
+        full_SC[torch.from_numpy(rows).to(z_SC.device)] = z_SC
+        z_SC = full_SC
+    return Outputs(z_SC, width_S)
+
+
 def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array, Array]:
     """The task number (-1 = no label) and class that each row is kept for: its first labelled task's."""
     owner_B, class_B = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
-    for name, target in reversed(rows.targets.items()):
+    for name, target in reversed(list(rows.targets.items())):
         task = tasks[name]
         if target.weight is None:
             owner_B[:], class_B = task.number, task.kind.group_B(target)

@@ -165,7 +165,7 @@ class Engine:
 
     def switch_task(self, task: str, phase: str | None = None) -> SwitchReport:
         """End a phase: score the hold-outs, make the present model the teacher, turn the focus to `task`."""
-        self._trainer.registry[task]  # noqa: B018  (an unknown name is refused before anything changes)
+        self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
         row = self._row()
         if self.step_count:

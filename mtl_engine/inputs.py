@@ -32,7 +32,15 @@ class InputTable:
 
     @classmethod
     def from_dict(cls, given: Json) -> InputTable:
-        return cls(**{**given, "shape": tuple(given["shape"])})
+        shape: tuple[int, ...] = tuple(given["shape"])
+        return cls(
+            given["name"],
+            given["modality"],
+            shape,
+            given["dtype"],
+            given["scale"],
+            given["encoder"],
+        )
 
 
 def table_of(spec: TaskSpec, encoder: Json, x: Array) -> InputTable:
@@ -189,7 +197,7 @@ def _table(spec: TaskSpec, encoder: Json, bound: InputTable | None, x: Any) -> A
 @lru_cache(maxsize=65_536)
 def _bucket(value: str | float | None, buckets: int) -> float:
     """The bucket of a category, 0 .. buckets - 1; NaN where missing. 3, 3.0 and "3" are one category."""
-    if value is None or value != value:  # noqa: PLR0124  (NaN is the only value that differs from itself)
+    if value is None or value != value:  # only NaN differs from itself
         return float("nan")
     text = f"{value:.9g}" if isinstance(value, (int, float)) else str(value)
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 CLOSED = (
     torch.finfo(torch.float32).min / 2
@@ -22,31 +22,34 @@ def cross_entropy(
     if shift_C is not None:
         z_BC = z_BC + shift_C
     if weight_B is None:
-        return F.cross_entropy(z_BC, y_B)
-    return _weighted_mean(F.cross_entropy(z_BC, y_B, reduction="none"), weight_B)
+        return functional.cross_entropy(z_BC, y_B)
+    return _weighted_mean(functional.cross_entropy(z_BC, y_B, reduction="none"), weight_B)
 
 
 def binary_cross_entropy(z_BC: Tensor, y_BC: Tensor, weight_BC: Tensor | None) -> Tensor:
     """Sigmoid cross-entropy, averaged over the labelled columns of a row."""
     if weight_BC is None:
-        return F.binary_cross_entropy_with_logits(z_BC.float(), y_BC)
-    loss_BC = F.binary_cross_entropy_with_logits(z_BC.float(), y_BC, reduction="none")
+        return functional.binary_cross_entropy_with_logits(z_BC.float(), y_BC)
+    loss_BC = functional.binary_cross_entropy_with_logits(z_BC.float(), y_BC, reduction="none")
     return _columns_mean(loss_BC, weight_BC)
 
 
 def squared_error(z_BC: Tensor, y_BC: Tensor, weight_BC: Tensor | None) -> Tensor:
     """Squared error, averaged over the labelled columns of a row."""
     if weight_BC is None:
-        return F.mse_loss(z_BC.float(), y_BC)
-    return _columns_mean(F.mse_loss(z_BC.float(), y_BC, reduction="none"), weight_BC)
+        return functional.mse_loss(z_BC.float(), y_BC)
+    return _columns_mean(functional.mse_loss(z_BC.float(), y_BC, reduction="none"), weight_BC)
 
 
 def soft_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(z / T)) over the teacher's columns (Hinton et al. 2015, arXiv 1503.02531)."""
     z_BC = z_BC.float()[:, : teacher_BC.shape[1]]
-    target_BC = F.log_softmax(teacher_BC.float() / temperature, 1)
-    found_BC = F.log_softmax(z_BC / temperature, 1)
-    return F.kl_div(found_BC, target_BC, reduction="batchmean", log_target=True) * temperature**2
+    target_BC = functional.log_softmax(teacher_BC.float() / temperature, 1)
+    found_BC = functional.log_softmax(z_BC / temperature, 1)
+    return (
+        functional.kl_div(found_BC, target_BC, reduction="batchmean", log_target=True)
+        * temperature**2
+    )
 
 
 def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
@@ -54,8 +57,10 @@ def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: flo
     z_BC = z_BC.float()[:, : teacher_BC.shape[1]] / temperature
     teacher_BC = teacher_BC.float() / temperature
     target_BC = torch.sigmoid(teacher_BC)
-    cross = F.binary_cross_entropy_with_logits(z_BC, target_BC)
-    return (cross - F.binary_cross_entropy_with_logits(teacher_BC, target_BC)) * temperature**2
+    cross = functional.binary_cross_entropy_with_logits(z_BC, target_BC)
+    return (
+        cross - functional.binary_cross_entropy_with_logits(teacher_BC, target_BC)
+    ) * temperature**2
 
 
 def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Tensor:
@@ -65,7 +70,7 @@ def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Te
     """
     z_MC = z_MC.float()[:, : stored_MC.shape[1]]
     if valid_MC is None:
-        return F.mse_loss(z_MC, stored_MC.float())
+        return functional.mse_loss(z_MC, stored_MC.float())
     error_MC = (z_MC - stored_MC.float()).square() * valid_MC
     return error_MC.sum() / valid_MC.sum().clamp(min=1)
 

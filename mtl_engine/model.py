@@ -6,10 +6,11 @@ import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from mtl_engine import rng
 from mtl_engine.components import build
@@ -55,24 +56,30 @@ class Trunk(nn.Module):
         self.norms = nn.ModuleList(norms)
 
     def forward(self, h_BD: Tensor) -> Tensor:
-        f_BD = F.relu(self.norms[0](h_BD) if self.norms else h_BD)
+        f_BD = functional.relu(self.norms[0](h_BD) if self.norms else h_BD)
         for k, linear in enumerate(self.linears, start=1):
             f_BD = linear(f_BD)
-            f_BD = F.relu(self.norms[k](f_BD) if self.norms else f_BD)
+            f_BD = functional.relu(self.norms[k](f_BD) if self.norms else f_BD)
         return f_BD
 
 
 class Head(nn.Module):
-    """A linear layer whose columns are added one after the other; column c is initialised from (seed, task, c)."""
+    """A linear layer whose columns are added one after the other; column c is initialised from (seed, task, c).
 
-    def __init__(self, width: int, task: str, seed: int, device: torch.device) -> None:
+    `gain` multiplies the outputs: it sets how far a step of the optimizer moves them.
+    """
+
+    def __init__(
+        self, width: int, task: str, seed: int, device: torch.device, gain: float = 1.0
+    ) -> None:
         super().__init__()
-        self.task, self.seed = task, seed
+        self.task, self.seed, self.gain = task, seed, gain
         self.weight = nn.Parameter(torch.zeros(0, width, device=device))
         self.bias = nn.Parameter(torch.zeros(0, device=device))
 
     def forward(self, f_BD: Tensor) -> Tensor:
-        return F.linear(f_BD, self.weight, self.bias)
+        z_BC = functional.linear(f_BD, self.weight, self.bias)
+        return z_BC if self.gain == 1.0 else z_BC * self.gain
 
     @property
     def columns(self) -> int:
@@ -115,8 +122,8 @@ class Model(nn.Module):
             self.encoders[table.name] = make_encoder(table, self.spec.width).to(self.device)
         self.tables[table.name] = table
 
-    def add_head(self, task: str, table: str) -> None:
-        self.heads[_key(task)] = Head(self.spec.width, task, self.seed, self.device)
+    def add_head(self, task: str, table: str, gain: float = 1.0) -> None:
+        self.heads[_key(task)] = Head(self.spec.width, task, self.seed, self.device, gain)
         self.table_of[task] = table
 
     def grow_head(self, task: str, columns: int) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
@@ -153,9 +160,7 @@ class Model(nn.Module):
         return self.encoders[table](x, length_B)
 
     def observe(self, table: str, x: Tensor) -> None:
-        encoder = self.encoders[table]
-        assert isinstance(encoder, Encoder), "only encoders are added to the encoders"
-        encoder.observe(x)
+        cast("Encoder", self.encoders[table]).observe(x)
 
     def z(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs of a task's head."""
@@ -186,7 +191,7 @@ class Model(nn.Module):
         return {
             "tables": [table.to_dict() for table in self.tables.values()],
             "heads": [
-                [task, table, self.columns(task), self.is_frozen(task)]
+                [task, table, self.columns(task), self.is_frozen(task), self._head(task).gain]
                 for task, table in self.table_of.items()
             ],
         }
@@ -197,8 +202,8 @@ class Model(nn.Module):
             collection.clear()
         for table in structure["tables"]:
             self.add_encoder(InputTable.from_dict(table))
-        for task, table, columns, frozen in structure["heads"]:
-            self.add_head(task, table)
+        for task, table, columns, frozen, gain in structure["heads"]:
+            self.add_head(task, table, gain)
             if columns:
                 self.grow_head(task, columns)
             self.freeze_head(task, frozen=frozen)
@@ -224,9 +229,7 @@ class Model(nn.Module):
                 tensor.copy_(value)
 
     def _head(self, task: str) -> Head:
-        head = self.heads[_key(task)]
-        assert isinstance(head, Head), "only heads are added to the heads"
-        return head
+        return cast("Head", self.heads[_key(task)])
 
 
 def make_encoder(table: InputTable, width: int) -> Encoder:

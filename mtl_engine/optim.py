@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import StateError
@@ -21,9 +21,7 @@ OPTIMIZERS: dict[str, str | Json] = {
 }
 
 
-_OPS: Any = (
-    torch  # its fused updates are private, and there is no other way to them than torch.optim
-)
+_OPS: Any = torch  # its fused updates are private; the other way to them is torch.optim
 
 
 class Fused(ABC):
@@ -186,4 +184,4 @@ class Optimizer:
 def _grown(value: Any, old: torch.Size, new: torch.Size) -> Any:
     if not isinstance(value, Tensor) or value.shape != old:
         return value  # a step counter
-    return F.pad(value, (*[0, 0] * (len(new) - 1), 0, new[0] - old[0]))
+    return functional.pad(value, (*[0, 0] * (len(new) - 1), 0, new[0] - old[0]))

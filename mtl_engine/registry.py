@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mtl_engine import inputs
 from mtl_engine.components import Spec, build, normalised
@@ -100,23 +100,14 @@ class Registry:
     def _named(
         self, task: str | None, y: Any, mask: Any, weight: Any
     ) -> tuple[list[str], dict[str, tuple[Any, Any, Any]]]:
-        if task is not None:
-            names = [task]
-            labels = {task: (y, mask, weight)}
-        else:
-            for what, given in (("y", y), ("mask", mask), ("weight", weight)):
-                if given is not None and not isinstance(given, Mapping):
-                    raise BadRows(
-                        "unknown_task",
-                        f"rows without a task need {what} by task name: found {type(given).__name__}",
-                    )
-            names = list(y or {})
-            labels = {
-                name: (y[name], (mask or {}).get(name), (weight or {}).get(name)) for name in names
-            }
-            for name in [*(mask or {}), *(weight or {})]:
-                if name not in names:
-                    raise BadRows("unknown_task", unknown("task of a mask or weight", name, names))
+        ys, masks, weights = (
+            {task: given} if task is not None else _by_task(what, given)
+            for what, given in (("y", y), ("mask", mask), ("weight", weight))
+        )
+        names = list(ys)
+        for name in [*masks, *weights]:
+            if name not in names:
+                raise BadRows("unknown_task", unknown("task of a mask or weight", name, names))
         if not names:
             raise BadRows(
                 "unknown_task",
@@ -125,7 +116,7 @@ class Registry:
         for name in names:
             if name not in self.tasks:
                 raise BadRows("unknown_task", unknown("task", name, self.tasks))
-        return names, labels
+        return names, {name: (ys[name], masks.get(name), weights.get(name)) for name in names}
 
     def _inputs(self, names: Sequence[str], x: Any) -> tuple[Any, Any, InputTable]:
         """The inputs, checked against what every named task expects; they must agree on the input table."""
@@ -156,10 +147,7 @@ class Registry:
             self.tasks[name].table = table.name
 
     def _made(self, spec: TaskSpec, number: int) -> Task:
-        if spec.encoder is None:
-            encoder = self._defaults[spec.modality]
-        else:
-            encoder = _named_encoder(spec)
+        encoder = self._defaults[spec.modality] if spec.encoder is None else _named_encoder(spec)
         kind = build(TASKS, spec.kind, "task kind", spec=spec)
         return Task(spec, number, kind, dict(encoder))
 
@@ -197,6 +185,17 @@ class Registry:
                 {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}.")},
             )
             self.tasks[name] = task
+
+
+def _by_task(what: str, given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise BadRows(
+            "unknown_task",
+            f"rows without a task need {what} by task name: found {type(given).__name__}",
+        )
+    return dict(cast("Mapping[str, Any]", given))
 
 
 def _named_encoder(spec: TaskSpec) -> Json:

@@ -190,18 +190,18 @@ def _probabilities(shares: Sequence[tuple[float, float]]) -> Array:
     """In proportion to the shares, but none below its minimum; equal where all shares are 0."""
     if not shares:
         return np.zeros(0)
-    share_K, least_K = np.array(shares, np.float64).T
-    share_K = (
-        share_K / share_K.sum() if share_K.sum() > 0 else np.full(len(share_K), 1 / len(share_K))
-    )
-    least_K = least_K / max(1.0, least_K.sum())
-    raised_K = share_K < least_K
-    for _ in range(len(share_K)):
-        rest = 1 - least_K[raised_K].sum()
-        scaled_K = np.where(
-            raised_K, least_K, share_K * rest / max(share_K[~raised_K].sum(), 1e-300)
-        )
-        if not (scaled_K < least_K - 1e-12).any():
+    share_K: Array = np.array([share for share, _ in shares], np.float64)
+    least_K: Array = np.array([least for _, least in shares], np.float64)
+    total = float(share_K.sum())
+    share_K = share_K / total if total > 0 else np.full(len(shares), 1 / len(shares))
+    least_K = least_K / max(1.0, float(least_K.sum()))
+    raised_K: Array = np.zeros(len(shares), np.bool_)
+    while True:
+        rest = (1 - float(least_K[raised_K].sum())) / max(float(share_K[~raised_K].sum()), 1e-300)
+        scaled_K: Array = np.where(raised_K, least_K, share_K * rest)
+        low_K: Array = ~raised_K & (scaled_K < least_K)
+        if not low_K.any():
             break
-        raised_K |= scaled_K < least_K
-    return np.maximum(scaled_K, 1e-12) / np.maximum(scaled_K, 1e-12).sum()
+        raised_K = raised_K | low_K
+    scaled_K = np.maximum(scaled_K, 1e-12)  # never exactly 0: positions are divided by it
+    return scaled_K / float(scaled_K.sum())

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_engine.errors import EngineError
 from mtl_engine.policies.base import TASK_SHIFT, Policy
 from mtl_engine.policies.slots import Slots
 from mtl_engine.types import Array, Json, Rows, Target
@@ -82,8 +83,7 @@ class ReplayTable:
 
     def batch(self, slot_N: Array) -> tuple[Tensor, Array | None, dict[str, Target]]:
         """Inputs, lengths and labels of some slots; a label without weights is there for every row."""
-        assert self.x is not None, "slots were drawn from a table that never got a row"
-        x = self.x.index_select(0, torch.from_numpy(slot_N).to(self.device))
+        x = self._inputs().index_select(0, torch.from_numpy(slot_N).to(self.device))
         length_N = None if self.length_M is None else self.length_M[slot_N]
         targets = {
             name: Target(t.y[slot_N]) if self.plain[name] else Target(t.y[slot_N], t.ones()[slot_N])
@@ -124,6 +124,11 @@ class ReplayTable:
             column.pop(task, None)
         self.version += 1
 
+    def _inputs(self) -> Tensor:
+        if self.x is None:
+            raise EngineError(f"replay table {self.name} never got a row: there is nothing to read")
+        return self.x
+
     def _prepare(self, rows: Rows, outputs: Mapping[str, Outputs]) -> None:
         """Columns for what these rows bring for the first time, and room for wider labels and outputs."""
         n = self.capacity
@@ -156,9 +161,8 @@ class ReplayTable:
     def _write(
         self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]
     ) -> None:
-        assert self.x is not None, "columns are made before rows are written"
         slots = torch.from_numpy(slot_N).to(self.device)
-        self.x.index_copy_(0, slots, torch.from_numpy(rows.x).to(self.device))
+        self._inputs().index_copy_(0, slots, torch.from_numpy(rows.x).to(self.device))
         if self.length_M is not None and rows.length is not None:
             self.length_M[slot_N] = rows.length
         for name, kept in self.targets.items():

@@ -12,7 +12,7 @@ from torch import Tensor
 from mtl_engine.model import Model, TrunkSpec
 from mtl_engine.registry import Registry
 from mtl_engine.tasks.base import TaskType
-from mtl_engine.types import Json
+from mtl_engine.types import Array, Json
 
 
 class Teacher:
@@ -40,10 +40,8 @@ class Teacher:
         return self.model.columns(task) > 0
 
     @torch.no_grad()
-    def features(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor | None:
-        """Trunk features [B, D]; None for an input table that it does not know."""
-        if table not in self.model.tables:
-            return None
+    def features(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
+        """Trunk features [B, D]."""
         return self.model.trunk(self.model.encode(table, x, length_B))
 
     @torch.no_grad()
@@ -98,3 +96,28 @@ class Teacher:
                 },
             )
         return cls(model, kinds, int(meta["step"]), 1)
+
+
+class Lesson:
+    """The teacher's answers for one batch, computed when they are first asked for."""
+
+    def __init__(
+        self, teacher: Teacher | None, table: str, x: Tensor, length_B: Tensor | None
+    ) -> None:
+        self._teacher = teacher
+        self._inputs = (table, x, length_B)
+        self._f_BD: Tensor | None = None
+
+    def knows(self, task: str) -> bool:
+        return self._teacher is not None and self._teacher.knows(task)
+
+    def z(self, kind: TaskType, row_B: Array | None) -> Tensor | None:
+        """Outputs for a task's rows (None = all), in the units of the model's present outputs."""
+        if self._teacher is None or not self._teacher.knows(kind.name):
+            return None
+        if self._f_BD is None:
+            self._f_BD = self._teacher.features(*self._inputs)
+        f_BD = self._f_BD
+        if row_B is not None:
+            f_BD = f_BD.index_select(0, torch.from_numpy(row_B).to(f_BD.device))
+        return kind.standard(self._teacher.outputs(kind.name, f_BD))

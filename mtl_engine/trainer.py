@@ -13,19 +13,16 @@ from torch import Tensor
 
 from mtl_engine import batch
 from mtl_engine.average import Average
-from mtl_engine.batch import Joined, Members
+from mtl_engine.batch import Joined
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
-from mtl_engine.registry import Registry, Task
-from mtl_engine.replay import Replay
-from mtl_engine.replay_table import Outputs
+from mtl_engine.registry import Registry
+from mtl_engine.replay import Draw, Replay
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
-from mtl_engine.teacher import Teacher
-from mtl_engine.types import Array, Rows, StepReport
+from mtl_engine.teacher import Lesson, Teacher
+from mtl_engine.types import Rows, StepReport
 from mtl_engine.weightings.base import Weighting
-
-_FP16_LIMIT = 60_000.0  # below float16's largest number, 65,504
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +141,8 @@ class Trainer:
             self.model.add_encoder(self.registry.tables[table])
         elif self.settings.warm_steps and table in self.model.table_of.values():
             self.warm[name] = self.settings.warm_steps
-        self.model.add_head(name, table)
+        gain = self.registry.tasks[name].kind.gain(self.model.spec.width)
+        self.model.add_head(name, table, gain)
         for full, parameter in self.model.named_parameters():
             if full not in known:
                 self.optimizer.add(full, parameter)
@@ -161,7 +159,7 @@ class Trainer:
             self.replay.arrange(tasks_of)
 
     def _join(self, number: int, stream: Mapping[str, Rows]) -> list[Joined]:
-        drawn = (
+        drawn: Draw = (
             self.replay.draw(number, self.settings.replay_batch, self.shares)
             if self.strategy.replays
             else {}
@@ -186,45 +184,46 @@ class Trainer:
         h = [self.model.encode(j.table, j.x, j.length_B) for j in joined]
         f_BD = self.model.trunk(torch.cat(h) if len(h) > 1 else h[0])
         parts = f_BD.split([len(j) for j in joined]) if len(joined) > 1 else [f_BD]
-        views = {j.table: _View(j, f, self.teacher) for j, f in zip(joined, parts, strict=True)}
         found: dict[str, TaskStep] = {}
-        for name, table in self.model.table_of.items():
-            if table in views and self.model.columns(name):
-                step = self._task_step(name, views[table])
-                if step is not None:
-                    found[name] = step
+        for j, part in zip(joined, parts, strict=True):
+            lesson = Lesson(self.teacher, j.table, j.x, j.length_B)
+            for name, table in self.model.table_of.items():
+                if table == j.table and self.model.columns(name):
+                    step = self._task_step(name, j, part, lesson)
+                    if step is not None:
+                        found[name] = step
         return found
 
-    def _task_step(self, name: str, view: _View) -> TaskStep | None:
+    def _task_step(
+        self, name: str, joined: Joined, f_BD: Tensor, lesson: Lesson
+    ) -> TaskStep | None:
         task, columns = self.registry.tasks[name], self.model.columns(name)
-        taught = self.teacher is not None and self.teacher.knows(name)
-        members = batch.members(view.joined, task, columns, self.strategy.distils if taught else "")
+        wanted = self.strategy.distils if lesson.knows(name) else ""
+        members = batch.members(joined, task, columns, wanted)
         if members is None:
             return None
-        f_BD = _gathered(view.f_BD, members.row_B)
-        z_BC = self.model.z(name, f_BD.detach() if self.warm.get(name) else f_BD)
         device = self.model.device
+        if members.row_B is not None:
+            f_BD = f_BD.index_select(0, torch.from_numpy(members.row_B).to(device))
+        z_BC = self.model.z(name, f_BD.detach() if self.warm.get(name) else f_BD)
         kept = None
         if self.strategy.keeps and len(members.memory_M):
-            kept = batch.stored(
-                self.replay.tables[view.joined.table],
-                name,
-                view.joined.slot_M[members.memory_M],
-                columns,
-            )
+            slot_M = joined.slot_M[members.memory_M]
+            kept = batch.stored(self.replay.tables[joined.table], name, slot_M, columns)
+        weight = members.weight
         return TaskStep(
             name=name,
             kind=task.kind,
             z_BC=z_BC,
             y=torch.from_numpy(members.y).to(device, non_blocking=True),
             weight=None
-            if members.weight is None
-            else torch.from_numpy(members.weight).to(device, non_blocking=True),
+            if weight is None
+            else torch.from_numpy(weight).to(device, non_blocking=True),
             num_stream=members.num_stream,
             stream_y=members.stream_y,
             memory_y=members.memory_y,
             stored=kept,
-            teacher=lambda: view.teacher_z(task, members),
+            teacher=lambda: lesson.z(task.kind, members.row_B),
             rows=members.row_B,
         )
 
@@ -263,28 +262,12 @@ class Trainer:
         for j in joined:
             if j.stream is not None:
                 owner_B, class_B = batch.owners(j.stream, self.registry.tasks)
-                outputs = self._outputs(j, tasks) if self.strategy.keeps else {}
+                outputs = {
+                    name: batch.kept_outputs(j, task)
+                    for name, task in tasks.items()
+                    if self.strategy.keeps and self.model.table_of[name] == j.table
+                }
                 self.replay.offer(number, j.stream, owner_B, class_B, outputs)
-
-    def _outputs(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> dict[str, Outputs]:
-        """Outputs of the stream rows before the update, in the units and dtype in which they are kept."""
-        found: dict[str, Outputs] = {}
-        for name, task in tasks.items():
-            if self.model.table_of[name] != joined.table or not task.num_stream:
-                continue
-            z_SC = task.kind.raw(task.z_BC.detach()[: task.num_stream])
-            if task.kind.stored_dtype == torch.float16:
-                z_SC = z_SC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
-            z_SC = z_SC.to(task.kind.stored_dtype)
-            width_S = np.full(joined.num_stream, z_SC.shape[1], np.int32)
-            if task.rows is not None:
-                rows = task.rows[: task.num_stream]
-                full_SC = z_SC.new_zeros((joined.num_stream, z_SC.shape[1]))
-                full_SC[torch.from_numpy(rows).to(z_SC.device)] = z_SC
-                z_SC, width_S = full_SC, np.zeros(joined.num_stream, np.int32)
-                width_S[rows] = z_SC.shape[1]
-            found[name] = Outputs(z_SC, width_S)
-        return found
 
     def _after(self, tasks: Mapping[str, TaskStep]) -> None:
         for name in tasks:
@@ -293,27 +276,3 @@ class Trainer:
         every = self.settings.teacher_every
         if every and self.step_count % every == 0:
             self.refresh_teacher()
-
-
-class _View:
-    """One table's features in a step, and the teacher's for the same rows, computed when first asked for."""
-
-    def __init__(self, joined: Joined, f_BD: Tensor, teacher: Teacher | None) -> None:
-        self.joined, self.f_BD = joined, f_BD
-        self._teacher = teacher
-        self._teacher_BD: Tensor | None = None
-
-    def teacher_z(self, task: Task, members: Members) -> Tensor | None:
-        """The teacher's outputs for a task's rows, in the units of the model's present outputs."""
-        if self._teacher is None or not self._teacher.knows(task.spec.name):
-            return None
-        if self._teacher_BD is None:
-            self._teacher_BD = self._teacher.features(
-                self.joined.table, self.joined.x, self.joined.length_B
-            )
-        f_BD = _gathered(self._teacher_BD, members.row_B)
-        return task.kind.standard(self._teacher.outputs(task.spec.name, f_BD))
-
-
-def _gathered(f_BD: Tensor, row_B: Array | None) -> Tensor:
-    return f_BD if row_B is None else f_BD.index_select(0, torch.from_numpy(row_B).to(f_BD.device))

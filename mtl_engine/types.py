@@ -88,10 +88,10 @@ class TaskSpec:
     def _check_shape(self) -> None:
         if self.input_shape is None:
             return
-        shape = tuple(self.input_shape)
+        shape: tuple[Any, ...] = tuple(self.input_shape)
         if not 1 <= len(shape) <= 3 or not all(
             isinstance(n, int) and 0 < n <= 1_000_000 for n in shape
-        ):  # pyright: ignore[reportUnnecessaryIsInstance]
+        ):
             raise EngineError(
                 f"input_shape of task {self.name} is {self.input_shape!r}: allowed are 1 to 3 positive whole numbers"
             )
@@ -169,7 +169,7 @@ class Target:
         """Which rows have at least one label, bool [B]."""
         if self.weight is None:
             return np.ones(len(self.y), np.bool_)
-        return self.weight > 0 if self.weight.ndim == 1 else (self.weight > 0).any(1)
+        return np.asarray((self.weight if self.weight.ndim == 1 else self.weight.max(1)) > 0)
 
     def padded(self, width: int) -> Target:
         """With missing labels up to `width` columns; classification has no columns to pad."""

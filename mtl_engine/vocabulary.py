@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from mtl_engine.types import Array
 MAX_LABEL = 2**31 - 1
 MAX_LABEL_BYTES = 256
 _DIRECT = 65_536  # int labels below this are looked up in one gather
+
+
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    """A list or tuple, as JSON and users bring them; not an array."""
+    return isinstance(value, (list, tuple))
 
 
 class Vocabulary:
@@ -57,7 +62,7 @@ class Vocabulary:
 
     def check(self, y: Any, present_B: Array) -> Array:
         """The labels of the rows in `present_B` only, as int64 or as an object array of strings."""
-        labels = _from_list(y) if isinstance(y, (list, tuple)) else np.asarray(y)
+        labels = _from_list(y) if is_list(y) else np.asarray(y)
         if labels.ndim != 1:
             raise BadRows(
                 "wrong_rank",

@@ -173,3 +173,9 @@ def test_the_strategy_of_the_readme_passes_the_test_of_the_readme(
     tests = [value for name, value in namespace.items() if name.startswith("test_")]
     assert len(tests) == 1
     tests[0]()
+
+
+def test_the_output_of_the_demo_in_the_readme_is_that_of_a_committed_run() -> None:
+    told = README.split("```text\nAccuracy (%)")[1].split("```")[0]
+    run = (ROOT / "docs" / "demo.txt").read_text(encoding="utf-8")
+    assert f"Accuracy (%){told}".strip() in run

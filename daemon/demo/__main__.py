@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
     progress = stdout()
     signal.signal(signal.SIGTERM, _end)
     try:
-        from daemon.demo.scenario import Scenario  # imports torch: after --help and the first line
-
         home = _fresh(options.state.resolve())
         progress.say(f"mtld demo: works in {options.state}, logs are there too")
+        from daemon.demo.scenario import Scenario  # imports torch: after the first line
+
         result = Scenario(home, options.strategy, progress).run()
     except (DaemonError, MissingData) as error:
         progress.say(f"mtld demo: {error}")

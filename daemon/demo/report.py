@@ -107,8 +107,8 @@ class Accounting:
             ("trained", self.trained, "learned, each exactly once"),
             ("held out", self.held_out, "kept by the daemon to score itself, never learned"),
             ("duplicate", self.duplicate, "sent twice on purpose, learned once"),
-            ("dead", self.dead, "malformed on purpose, kept as dead letters with the reason"),
-            ("lost", self.lost, "neither of these"),
+            ("dead", self.dead, "malformed on purpose, kept as dead letters"),
+            ("lost", self.lost, "none of these"),
         )
         lines = [f"  {name:<12}{rows:>8,}   {meaning}" for name, rows, meaning in told]
         return [*lines, f"  {'sent':<12}{self.sent:>8,}   the sum of the above"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,15 @@ from mtl_engine.strategies import RECOMMENDED
 from mtld import Producer, load_snapshot
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from daemon.types import Json, Vitals
 
 ROWS_PER_EVENT = 16
 KILL_IN = frozenset({3, 6})  # phases (from 0) in whose middle the daemon is killed
 MISCHIEF_IN = 2  # the phase in which an event is sent twice and a malformed one is sent
-DECLARED = ("digits", "commands")  # known when the stream begins; `tumours` joins on the way
+DECLARED = ("digits", "intents")  # known when the stream begins; `tumours` joins on the way
 TASKS: dict[str, Json] = {
     "digits": {"modality": "image"},
-    "commands": {"modality": "text"},
+    "intents": {"modality": "text"},
     "tumours": {"modality": "table"},
 }
 ENGINE: Json = {"num_threads": 1, "seed": 0}  # two daemons side by side on two cores
@@ -97,13 +96,13 @@ class Result:
             "",
             *self.ours.lines(),
             "",
-            "The same stream, plain fine-tuning (no replay, no distillation)",
+            "The same stream under plain fine-tuning (no replay, everything else equal)",
             "",
             *self.plain.lines(),
             "",
             *comparison(self.ours, self.plain, self.strategy),
             "",
-            f"What became of every row, {self.kills} times SIGKILL included",
+            f"What became of every row, {self.kills} SIGKILLs included",
             "",
             *self.accounting.lines(),
             "",
@@ -202,9 +201,7 @@ class Scenario:
         saved = seen.checkpoint.get("step", 0) if seen else 0
         side.trainer.kill()
         self._kills += 1
-        self._say(
-            f"SIGKILL in the middle of a phase; its last checkpoint we know of is of step {saved}"
-        )
+        self._say(f"SIGKILL in the middle of a phase; the last checkpoint it told of: step {saved}")
 
     def _revive(self, side: Side) -> None:
         side.trainer.start()
@@ -244,15 +241,17 @@ class Scenario:
 
 def example(snapshot: Path) -> list[str]:
     """How a user queries the published snapshot, with what this one really answers."""
-    texts = ["please switch off the lamp in the kitchen", "how many minutes are left on my timer"]
-    answers = load_snapshot(snapshot).predict("commands", texts)
+    texts = ["turn off the lamp in the kitchen", "how many minutes are left on my timer"]
+    answers = load_snapshot(snapshot).predict("intents", texts)
+    here = Path.cwd()
+    shown = snapshot.relative_to(here) if snapshot.is_relative_to(here) else snapshot
     return [
         "The published snapshot stays; load and query it from any program:",
         "",
         "  >>> from mtld import load_snapshot",
-        f'  >>> model = load_snapshot("{snapshot}")',
-        f'  >>> model.predict("commands", ["{texts[0]}",',
-        f'  ...                            "{texts[1]}"])',
+        f'  >>> model = load_snapshot("{shown}")',
+        f'  >>> model.predict("intents", ["{texts[0]}",',
+        f'  ...                           "{texts[1]}"])',
         f"  {[str(answer) for answer in answers]}",
     ]
 

@@ -17,7 +17,7 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Features [B, width] in float32 from inputs in the dtype they came in."""
 
-    def observe(self, x: Tensor) -> None:  # noqa: B027  (only encoders with statistics need it)
+    def observe(self, x: Tensor) -> None:
         """Running statistics of stream rows, before they are encoded."""
 
 

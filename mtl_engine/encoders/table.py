@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from mtl_engine import running
 from mtl_engine.encoders.base import Encoder, size
@@ -54,7 +55,7 @@ class TableEncoder(Encoder):
             width,
         ]
         layers: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in pairwise(widths):
             layers += [nn.Linear(wide, narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -80,5 +81,5 @@ class TableEncoder(Encoder):
                 x[:, self.categorical_F.to(x.device)], nan=float(self.buckets)
             ).long()
             first_F = torch.arange(bucket_BF.shape[1], device=x.device) * (self.buckets + 1)
-            parts.append(F.embedding(bucket_BF + first_F, self.vectors.weight).flatten(1))
+            parts.append(functional.embedding(bucket_BF + first_F, self.vectors.weight).flatten(1))
         return self.layers(torch.cat(parts, 1))

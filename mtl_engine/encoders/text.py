@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from mtl_engine.encoders.base import Encoder, size
 
@@ -27,7 +27,7 @@ class TextEncoder(Encoder):
         self,
         shape: Sequence[int],
         width: int,
-        buckets: int = 16_384,
+        buckets: int = 8192,
         dim: int = 64,
         orders: Sequence[int] = (2, 3, 4),
     ) -> None:
@@ -41,14 +41,14 @@ class TextEncoder(Encoder):
         if length_B is None:
             length_B = (x != 0).sum(1)
         bucket_BN = self.ngrams(x, length_B)
-        h_BD = F.embedding_bag(bucket_BN, self.vectors.weight, mode="sum", padding_idx=0)
+        h_BD = functional.embedding_bag(bucket_BN, self.vectors.weight, mode="sum", padding_idx=0)
         count_B1 = (bucket_BN != 0).sum(1, keepdim=True).clamp(min=1)
         return self.out(h_BD * count_B1.rsqrt())
 
     def ngrams(self, x_BT: Tensor, length_B: Tensor) -> Tensor:
         """Buckets of all n-grams inside a text, with a space in front and behind; 0 beyond its end."""
         longest = int(length_B.max()) if length_B.device.type == "cpu" else x_BT.shape[1]
-        byte_BT = F.pad(x_BT[:, :longest].long(), (1, 1))
+        byte_BT = functional.pad(x_BT[:, :longest].long(), (1, 1))
         at_T = torch.arange(byte_BT.shape[1], device=x_BT.device)
         byte_BT = torch.where((byte_BT >= 65) & (byte_BT <= 90), byte_BT + 32, byte_BT)
         byte_BT = torch.where(at_T > length_B[:, None], 32, byte_BT)

@@ -11,7 +11,7 @@ STRATEGIES: dict[str, str | Json] = {
     "derpp": "mtl_engine.strategies.derpp:DERpp",
     "lwf": "mtl_engine.strategies.lwf:LwF",
     "snapshot": "mtl_engine.strategies.snapshot:Snapshot",
-    "default": {"name": "er"},
+    "default": {"name": "er", "adjust": 1.0},
 }
 
 RECOMMENDED: dict[str, Json] = {

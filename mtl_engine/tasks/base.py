@@ -23,6 +23,10 @@ class TaskType(ABC):
     stored_dtype: ClassVar[torch.dtype] = torch.float16  # of outputs kept in replay
     y_dtype: ClassVar[type[np.generic]]  # of labels in a batch on the device
 
+    def gain(self, width: int) -> float:
+        """The factor on the outputs of a head that reads `width` features."""
+        return 1.0
+
     @abstractmethod
     def needed(self, target: Target) -> int:
         """How many columns the head needs to be trained on these rows; a label that no trained row had needs none."""
@@ -130,11 +134,11 @@ def weights(task: str, present_: Array | None, weight: Any, shape: tuple[int, ..
 
 def matrix(task: str, y: Any, n: int, width: int, what: str) -> tuple[Array, Array | None]:
     """Numeric labels as float64 [n, width] (`width` 0 = as they come), and where a list did not say None."""
-    given = None
+    given: Array | None = None
     try:
-        found = np.asarray(y)
+        found: Array = np.asarray(y)
         if found.dtype == object:
-            given = np.not_equal(found, None)
+            given = np.array([value is not None for value in found.flat]).reshape(found.shape)
             found = np.asarray(y, np.float64)
     except (TypeError, ValueError) as error:
         raise BadRows("wrong_dtype", f"labels of {task}: {error}; allowed is {what}") from error

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mtl_engine import losses
 from mtl_engine.errors import BadRows
-from mtl_engine.tasks.base import TaskType, present, weights
+from mtl_engine.tasks.base import TaskType, both, present, weights
 from mtl_engine.types import Array, Json, Target, TaskSpec
-from mtl_engine.vocabulary import Vocabulary
+from mtl_engine.vocabulary import Vocabulary, is_list
 
 
 class Classification(TaskType):
@@ -45,26 +45,22 @@ class Classification(TaskType):
     ) -> tuple[Target, list[int | str]]:
         if y is None:
             return Target(np.zeros(n, np.int32), np.zeros(n, np.float32)), []
-        if not isinstance(y, (list, tuple)):
-            y = np.asarray(y)
-        if np.ndim(y) == 1 and len(y) != n:
+        y = y if is_list(y) else np.asarray(y)
+        if (is_list(y) or y.ndim == 1) and len(y) != n:
             raise BadRows(
                 "length_mismatch",
                 f"{len(y)} labels of {self.name} for {n} rows: allowed is one a row",
             )
         present_B = present(self.name, mask, (n,))
-        if isinstance(y, (list, tuple)) and None in y:
-            given_B = np.array([label is not None for label in y])
-            present_B = given_B if present_B is None else present_B & given_B
+        if is_list(y) and any(label is None for label in y):
+            present_B = both(present_B, np.array([label is not None for label in y]))
         weight_B = weights(self.name, present_B, weight, (n,))
         present_B = np.ones(n, np.bool_) if present_B is None else present_B
         labels = self.vocabulary.check(y, present_B)
         columns, fresh = self.vocabulary.columns(labels)
         if closed:
-            columns, fresh = (
-                np.where(columns < len(self.vocabulary), columns, -1).astype(np.int32),
-                [],
-            )
+            known = columns < len(self.vocabulary)
+            columns, fresh = np.where(known, columns, -1).astype(np.int32), []
         self.vocabulary.check_room(fresh)
         if len(columns) == n:
             return Target(columns, weight_B), fresh

@@ -24,15 +24,13 @@ class Added:
 
 def added(directory: Path, key: str) -> list[Added]:
     """All entries ever added to a stream, in order, also those trimmed since."""
-    found: list[Added] = []
-    for file in sorted(
-        (directory / "appendonlydir").glob("*.incr.aof"),
-        key=lambda path: int(path.name.split(".")[2]),
-    ):
-        for command in _commands(file.read_bytes()):
-            if command[0].upper() == b"XADD" and command[1].decode() == key:
-                found.append(_entry(command[2:]))
-    return found
+    files = (directory / "appendonlydir").glob("*.incr.aof")
+    return [
+        _entry(command[2:])
+        for file in sorted(files, key=lambda path: int(path.name.split(".")[2]))
+        for command in _commands(file.read_bytes())
+        if command[0].upper() == b"XADD" and command[1].decode() == key
+    ]
 
 
 def copy(link: Link, entries: list[Added], key: str) -> str:

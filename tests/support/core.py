@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator
+import os
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import torch
 
 from daemon import app
@@ -220,6 +223,22 @@ def _equal(left: np.ndarray, right: np.ndarray) -> bool:
 
 # -- the loop ----------------------------------------------------------------------------------------------
 
+class Killed(BaseException):
+    """The end of a process, as far as a test within one can have it."""
+
+
+@dataclass
+class RecordingLog(MemoryLog):
+    """A log that also remembers what was trimmed or flushed, for whoever wants to read all of it."""
+
+    ever: list[Entry] = field(default_factory=list[Entry])
+
+    def add(self, fields: Mapping[str, str | bytes], entry_id: str | None = None) -> str:
+        made = super().add(fields, entry_id)
+        self.ever.append(self.rows[-1][1])
+        return made
+
+
 Step = Callable[[], object]
 Script = Generator[Step | None, None, None]
 MAX_LOOKS = 5000  # of one script, each about a millisecond apart
@@ -245,8 +264,30 @@ def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config
 
 def loop(settings: Config, log: MemoryLog, start: str | None = None) -> Loop:
     """A loop as the daemon puts it together, over a log in memory."""
-    source = MemorySource(log)
-    return app.assemble(settings, start, source, SimpleQueue())
+    return app.assemble(settings, start, MemorySource(log), SimpleQueue())
+
+
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for disks and clocks."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr("daemon.loop.IDLE_S", 0.002)
+    monkeypatch.setattr("daemon.loop.FENCE_S", 0.0)
+    monkeypatch.setattr("daemon.loop.BACK_OFF_S", (0.001, 0.002))
+    monkeypatch.setattr("daemon.durability.IDLE_S", 0.0)
+    monkeypatch.setattr("daemon.durability.FULL_RETRY_S", 0.0)
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, time: int = 1) -> None:
+    """Let the process end at the n-th time that the training thread reaches a place."""
+    left = [time]
+
+    def reach(name: str) -> None:
+        left[0] -= name == place
+        if left[0] == 0 and name == place:
+            raise Killed
+
+    for module in ("loop", "commit", "checkpointer", "app"):
+        monkeypatch.setattr(f"daemon.{module}.reach", reach)
 
 
 def ask(one: Loop, name: str, **args: Any) -> list[Json]:
@@ -304,5 +345,11 @@ def _end() -> Step:
 def restarted(one: Loop, settings: Config, log: MemoryLog) -> Loop:
     """The loop of the next process: what the first one did not make durable is forgotten."""
     one.durability.checkpointer.wait()  # a thread of ours must not write below the next one
-    log.lease = None
     return loop(settings, log)
+
+
+def without_outbox(one: LogMachine) -> Recovered:
+    """All that the machine is but what waits to leave, which depends on when checkpoints were."""
+    found = recovered(state_of(one))
+    found.meta.pop("outbox")
+    return found
