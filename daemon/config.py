@@ -26,7 +26,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 # a test compares both with the engine itself.
 ENGINE_TABLES = ("strategy", "optimizer", "encoder", "trunk", "weighting", "policy")
 ENGINE_KEYS = (
-    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "warm_steps",
+    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "clip_norm", "warm_steps",
     "device", "precision", "num_threads", "seed",
 )  # fmt: skip
 TASK_KEYS = (

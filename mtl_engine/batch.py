@@ -80,9 +80,8 @@ def members(joined: Joined, task: Task, columns: int, unlabelled: str) -> Member
         )
         s = joined.num_stream
         return Members(None, s, y, None, y[:s], y[s:], np.arange(len(joined.slot_M)))
-    empty = _empty(given or kept, columns)
-    stream_t = (given or _take_none(empty, joined.num_stream)).padded(columns)
-    memory_t = (kept or _take_none(empty, len(joined.slot_M))).padded(columns)
+    stream_t = (given or _missing(task, joined.num_stream)).padded(columns)
+    memory_t = (kept or _missing(task, len(joined.slot_M))).padded(columns)
     labelled_S = stream_t.labelled()
     wanted_S = labelled_S | _unlabelled(joined, unlabelled)
     stream_S, memory_M = np.flatnonzero(wanted_S), np.flatnonzero(memory_t.labelled())
@@ -161,11 +160,6 @@ def _unlabelled(joined: Joined, wanted: str) -> Array:
     return np.zeros(joined.num_stream, np.bool_)
 
 
-def _empty(like: Target | None, columns: int) -> Target:
-    shape = (0,) if like is None or like.y.ndim == 1 else (0, columns)
-    return Target(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-
-
-def _take_none(empty: Target, n: int) -> Target:
-    shape = (n, *empty.y.shape[1:])
-    return Target(np.zeros(shape, empty.y.dtype), np.zeros(shape, np.float32))
+def _missing(task: Task, n: int) -> Target:
+    """`n` rows without a label of the task, in the shape its kind has."""
+    return task.kind.check(None, None, None, n)[0]

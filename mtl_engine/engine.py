@@ -33,8 +33,8 @@ class Engine:
     """One shared multi-task model that learns from a stream of rows and keeps what it knew.
 
     Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
-    raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share` and
-    `teacher_every` are described in `trainer.Settings`.
+    raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`,
+    `clip_norm` and `teacher_every` are described in `trainer.Settings`.
     """
 
     def __init__(  # noqa: PLR0913  (the constructor is the configuration)
@@ -52,6 +52,7 @@ class Engine:
         ema_decay: float = 0.995,
         warm_steps: int = 20,
         focus_share: float = 1.0,
+        clip_norm: float = 10.0,
         teacher_every: int = 0,
         device: str = "auto",
         precision: str = "fp32",
@@ -69,6 +70,8 @@ class Engine:
         ):  # fmt: skip
             if not isinstance(value, int) or isinstance(value, bool) or value < low:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise EngineError(f"{name} is {value!r}: allowed are whole numbers >= {low}")
+        if not isinstance(clip_norm, (int, float)) or not clip_norm >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise EngineError(f"clip_norm is {clip_norm!r}: allowed are numbers >= 0, 0 = never")
         torch.set_num_threads(num_threads)
         self.seed = seed
         self.weights = str(weights)
@@ -83,7 +86,9 @@ class Engine:
             Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device),
             build(STRATEGIES, strategy, "strategy"),
             build(WEIGHTINGS, weighting, "weighting"),
-            Settings(replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16"),
+            Settings(
+                replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16", clip_norm
+            ),
         )
         if weights == "ema":
             self._trainer.average = Average(ema_decay)

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 
 from mtl_engine.errors import BadRows
-from mtl_engine.types import Array, Json, TaskSpec
+from mtl_engine.types import LARGEST, RANKS, Array, Json, TaskSpec
 
+MAX_TEXT_BYTES = (
+    1 << 28
+)  # of the padded texts of one event; a short event may ask for far more than it sends
 _FLOATS = {"float16": ("float16",), "float32": ("float32", "float16"), "uint8": ("uint8",)}
 
 
@@ -80,7 +83,7 @@ def check(
 def _shape(spec: TaskSpec, bound: InputTable | None, x: Array) -> None:
     expected = bound.shape if bound else spec.input_shape
     if expected is None:
-        ranks = {"image": (2, 3), "table": (1,), "embedding": (1,)}[spec.modality]
+        ranks = RANKS[spec.modality]
         if x.ndim - 1 not in ranks:
             raise BadRows(
                 "wrong_rank",
@@ -140,14 +143,14 @@ def _numbers(spec: TaskSpec, bound: InputTable | None, x: Any) -> Array:
 
 
 def _finite(spec: TaskSpec, x: Array, *, nan_is_missing: bool = False) -> None:
-    if x.dtype == np.uint8 or bool(np.isfinite(x).all()):
+    if x.dtype == np.uint8 or (np.abs(x) <= LARGEST).all():
         return
     if not nan_is_missing and bool(np.isnan(x).any()):
         raise BadRows("nan_input", f"x of {spec.name} holds NaN: allowed are finite numbers")
-    if bool(np.isinf(x).any()):
+    if bool((np.abs(x) > LARGEST).any()):
         raise BadRows(
             "infinite_input",
-            f"x of {spec.name} holds an infinite value or one beyond {x.dtype}: allowed are finite numbers",
+            f"x of {spec.name} holds a value beyond {LARGEST:g}: allowed are numbers below that",
         )
 
 
@@ -217,6 +220,7 @@ def _text(spec: TaskSpec, x: Any) -> tuple[Array, Array]:
     texts = found.tolist()
     if not texts:
         raise BadRows("empty", f"x of {spec.name} has no rows")
+    _check_text_bytes(spec, len(texts))
     kinds = set(map(type, texts))
     if not kinds <= {str, bytes}:
         raise BadRows(
@@ -236,6 +240,15 @@ def _text(spec: TaskSpec, x: Any) -> tuple[Array, Array]:
     return fixed.view(np.uint8).reshape(len(encoded), spec.max_bytes), length_B
 
 
+def _check_text_bytes(spec: TaskSpec, rows: int) -> None:
+    if rows * spec.max_bytes > MAX_TEXT_BYTES:
+        raise BadRows(
+            "oversized",
+            f"{rows} texts of {spec.name} take {rows * spec.max_bytes} bytes when padded to max_bytes = {spec.max_bytes}: "
+            f"allowed are {MAX_TEXT_BYTES}; send at most {MAX_TEXT_BYTES // spec.max_bytes} rows in one event",
+        )
+
+
 def _padded(spec: TaskSpec, x_BT: Array) -> tuple[Array, Array]:
     if not x_BT.size:
         raise BadRows("empty", f"x of {spec.name} has no rows")
@@ -244,6 +257,7 @@ def _padded(spec: TaskSpec, x_BT: Array) -> tuple[Array, Array]:
             "wrong_shape",
             f"x of {spec.name} has {x_BT.shape[1]} bytes a row: allowed are {spec.max_bytes}; raise max_bytes",
         )
+    _check_text_bytes(spec, len(x_BT))
     full_BT = np.zeros((len(x_BT), spec.max_bytes), np.uint8)
     full_BT[:, : x_BT.shape[1]] = x_BT
     length_B = np.where(full_BT.any(1), spec.max_bytes - (full_BT[:, ::-1] != 0).argmax(1), 0)

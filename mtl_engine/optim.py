@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -127,8 +128,21 @@ class Optimizer:
         )
         self._step: Callable[[], Any] = self._torch.step
 
-    def step(self) -> None:
+    def step(self, clip_norm: float = 0.0) -> bool:
+        """Update every parameter that has a gradient; False, and nothing is updated, where one is not finite.
+
+        A gradient longer than `clip_norm` (over all parameters; 0 = any length) is shortened to it
+        (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd.
+        """
+        if clip_norm:
+            grads = [p.grad for p in self._parameters.values() if p.grad is not None]
+            length = float(torch.linalg.vector_norm(torch.stack(_OPS._foreach_norm(grads))))
+            if not math.isfinite(length):
+                return False
+            if length > clip_norm:
+                _OPS._foreach_mul_(grads, clip_norm / length)
         self._step()
+        return True
 
     def zero_grad(self) -> None:
         for parameter in self._parameters.values():

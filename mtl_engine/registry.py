@@ -17,6 +17,9 @@ from mtl_engine.tasks import TASKS
 from mtl_engine.tasks.base import TaskType
 from mtl_engine.types import MODALITIES, Json, Rows, Target, TaskSpec
 
+_SMALLEST = {"image": (8, 8), "text": (8,), "table": (1,), "embedding": (1,)}
+_MAX_COLUMNS = 65_536  # of a table whose width only its encoder's arguments tell
+
 
 @dataclass(slots=True)
 class Task:
@@ -53,6 +56,7 @@ class Registry:
                 f"task {spec.name} exists with another specification: update it, or remove it first"
             )
         task = self._made(spec, self._next)
+        _check_arguments(spec, task.encoder, self._width)
         self._next += 1
         self.tasks[spec.name] = task
         return task
@@ -200,7 +204,11 @@ def _by_task(what: str, given: Any) -> dict[str, Any]:
 
 def _named_encoder(spec: TaskSpec) -> Json:
     """A task may name only known encoders: it may come over the log, where a class path would run any code."""
-    given = {"name": spec.encoder} if isinstance(spec.encoder, str) else dict(spec.encoder or {})
+    if not isinstance(spec.encoder, (str, Mapping)):
+        raise EngineError(
+            f"encoder of task {spec.name} is {spec.encoder!r}: allowed is a name, or a mapping with a name and arguments"
+        )
+    given = {"name": spec.encoder} if isinstance(spec.encoder, str) else dict(spec.encoder)
     name = given.get("name")
     allowed = [known for known, modality in MODALITY.items() if modality == spec.modality]
     if name not in allowed:
@@ -232,6 +240,21 @@ def _defaults(encoder: Spec | None) -> dict[str, Json]:
         normalised(ENCODERS, spec, "encoder")
         found[modality] = {"name": spec} if isinstance(spec, str) else dict(spec)
     return found
+
+
+def _check_arguments(spec: TaskSpec, encoder: Json, width: int) -> None:
+    """Arguments of our encoders are tried out when the task is added: on its rows' shape, or on the smallest they allow."""
+    if encoder["name"] not in MODALITY or len(encoder) == 1:
+        return
+    shape = spec.input_shape or _SMALLEST[spec.modality]
+    named = encoder.get("categorical")
+    if spec.input_shape is None and isinstance(named, (list, tuple)):
+        last = max((c for c in named if isinstance(c, int)), default=0)  # pyright: ignore[reportUnknownVariableType]
+        shape = (min(max(last, 0), _MAX_COLUMNS) + 1,)
+    try:
+        make_encoder(InputTable("", spec.modality, shape, "float32", 1.0, encoder), width)
+    except EngineError as error:
+        raise EngineError(f"encoder of task {spec.name}: {error}") from error
 
 
 def _buildable(table: InputTable, width: int) -> None:

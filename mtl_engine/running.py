@@ -6,13 +6,22 @@ import numpy as np
 
 from mtl_engine.types import Array
 
+SETTLED = 1000  # values after which the deviation is trusted
+OUTLIER = 20.0  # deviations; real tables have values this far out, but rarely
+
 
 def updated(stats_3F: Array, x_BF: Array, given_BF: Array) -> Array:
-    """Statistics (count, mean, sum of squared deviations) after more rows; `given_BF` is False where missing."""
+    """Statistics (count, mean, sum of squared deviations) after more rows; `given_BF` is False where missing.
+
+    Once settled, a value counts as at most OUTLIER deviations from the mean: one glitch of a sensor must not
+    flatten its column for good, while a real change of scale still gets through, a few rows later.
+    """
     count_F, mean_F, m2_F = stats_3F
     new_F = given_BF.sum(0)
     safe_F = np.maximum(new_F, 1)
+    reach_F = np.where(count_F < SETTLED, np.inf, OUTLIER * deviation(stats_3F))
     x_BF = np.where(given_BF, x_BF, 0.0).astype(np.float64)
+    x_BF = np.where(given_BF, x_BF.clip(mean_F - reach_F, mean_F + reach_F), 0.0)
     mean_new_F = x_BF.sum(0) / safe_F
     m2_new_F = (np.where(given_BF, x_BF - mean_new_F, 0.0) ** 2).sum(0)
     total_F = np.maximum(count_F + new_F, 1)

@@ -36,6 +36,7 @@ class Settings:
     )
     teacher_every: int  # steps between two teachers where no switch makes one; 0 = only at switches
     autocast: bool  # bfloat16 forward
+    clip_norm: float  # longest gradient over all parameters; 0 = any
 
 
 class Trainer:
@@ -67,21 +68,19 @@ class Trainer:
         ):
             tasks = self._forward(joined)
         losses = self.strategy.losses(Step(tasks))
-        total = self._combined(losses, tasks, sum(map(len, joined)))
+        total = self._combined(losses, tasks, sum(self._used(j, tasks) for j in joined))
         value = 0.0 if total is None else float(total.detach())  # the only wait for the device
         self.step_count = number
-        if not math.isfinite(value):
+        skipped = not math.isfinite(value) or not (total is None or self._update(total))
+        if skipped:
             self.skipped_steps += 1
         elif total is not None:
-            self._update(total)
             self._remember(number, joined, tasks)
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
         replayed = sum(len(j.slot_M) for j in joined)
         detached = {name: loss.detach() for name, loss in losses.items()}
-        return StepReport(
-            number, rows, replayed, value, detached, not math.isfinite(value), self.skipped_steps
-        )
+        return StepReport(number, rows, replayed, value, detached, skipped, self.skipped_steps)
 
     def shares(self) -> dict[int, tuple[float, float]]:
         """Replay share and minimum of every task, by number."""
@@ -227,6 +226,14 @@ class Trainer:
             rows=members.row_B,
         )
 
+    def _used(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> int:
+        """Rows of a table that some task trains on; a row that none does must not make the step smaller."""
+        rows = [tasks[name].rows for name in tasks if self.model.table_of[name] == joined.table]
+        partial = [row_B for row_B in rows if row_B is not None]
+        if len(partial) < len(rows):
+            return len(joined)
+        return len(partial[0]) if len(partial) == 1 else len(set().union(*map(set, partial)))
+
     def _combined(
         self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int
     ) -> Tensor | None:
@@ -245,14 +252,17 @@ class Trainer:
             total = part if total is None else total + part
         return total
 
-    def _update(self, total: Tensor) -> None:
+    def _update(self, total: Tensor) -> bool:
+        """Whether the gradients were finite; where not, nothing is updated."""
         if not total.requires_grad:
-            return  # only frozen parameters, or no labelled row
+            return True  # only frozen parameters, or no labelled row
         self.optimizer.zero_grad()
         total.backward()
-        self.optimizer.step()
+        if not self.optimizer.step(self.settings.clip_norm):
+            return False
         if self.average is not None:
             self.average.update(self.step_count)
+        return True
 
     def _remember(
         self, number: int, joined: Sequence[Joined], tasks: Mapping[str, TaskStep]

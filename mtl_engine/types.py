@@ -25,8 +25,13 @@ Json = dict[str, Any]
 Array = np.ndarray[Any, Any]
 """A numpy array; its dtype and shape are said where it is used."""
 
+LARGEST = 1e18
+"""Magnitude that a number in rows may have: its square still fits float32, and no real measure is beyond it."""
+
 MODALITIES = ("image", "text", "table", "embedding")
 KINDS = ("classification", "multilabel", "regression")
+RANKS = {"image": (2, 3), "text": (1,), "table": (1,), "embedding": (1,)}
+"""Axes that one row of a modality may have."""
 UPDATABLE = ("share", "min_share", "loss_weight", "tolerance")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SIZES = {"targets": (1, 10_000), "max_classes": (1, 100_000), "max_bytes": (1, 65_536)}
@@ -89,11 +94,13 @@ class TaskSpec:
         if self.input_shape is None:
             return
         shape: tuple[Any, ...] = tuple(self.input_shape)
-        if not 1 <= len(shape) <= 3 or not all(
+        ranks = RANKS[self.modality]
+        if len(shape) not in ranks or not all(
             isinstance(n, int) and 0 < n <= 1_000_000 for n in shape
         ):
             raise EngineError(
-                f"input_shape of task {self.name} is {self.input_shape!r}: allowed are 1 to 3 positive whole numbers"
+                f"input_shape of task {self.name} is {self.input_shape!r}: a row of modality {self.modality} "
+                f"has {' or '.join(map(str, ranks))} axes, each a whole number from 1 to 1,000,000"
             )
         object.__setattr__(self, "input_shape", shape)
 
@@ -169,7 +176,8 @@ class Target:
         """Which rows have at least one label, bool [B]."""
         if self.weight is None:
             return np.ones(len(self.y), np.bool_)
-        return np.asarray((self.weight if self.weight.ndim == 1 else self.weight.max(1)) > 0)
+        found = self.weight > 0
+        return np.asarray(found if found.ndim == 1 else found.any(1))
 
     def padded(self, width: int) -> Target:
         """With missing labels up to `width` columns; classification has no columns to pad."""

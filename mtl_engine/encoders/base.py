@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,12 @@ def as_float(x: Tensor, scale: float) -> Tensor:
     return x.float()
 
 
+MAX_LAYERS = 16  # in one list of an encoder's arguments
+MAX_WEIGHTS = (
+    1 << 27
+)  # of an encoder's layers or vectors: 512 MiB, and up to three times as much with moments
+
+
 def size(name: str, value: object, low: int, high: int) -> int:
     """A whole number from low to high; arguments of encoders may come over the log."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -35,3 +43,34 @@ def size(name: str, value: object, low: int, high: int) -> int:
             f"{name} of an encoder is {value!r}: allowed are whole numbers from {low} to {high}"
         )
     return value
+
+
+def sizes(
+    name: str, values: object, low: int, high: int, most: int = MAX_LAYERS
+) -> tuple[int, ...]:
+    """A list of whole numbers from low to high, at most `most` of them."""
+    if not isinstance(values, (list, tuple)) or len(values) > most:  # pyright: ignore[reportUnknownArgumentType]
+        raise EngineError(
+            f"{name} of an encoder is {str(values)[:80]}: allowed is a list of at most {most} whole numbers"  # pyright: ignore[reportUnknownArgumentType]
+        )
+    return tuple(size(name, value, low, high) for value in values)  # pyright: ignore[reportUnknownVariableType]
+
+
+def check_total(what: str, numbers: int, most: int = MAX_WEIGHTS) -> None:
+    """Refuse what would not fit in memory before it is made."""
+    if numbers > most:
+        raise EngineError(
+            f"{what} of an encoder would be {numbers} numbers: allowed are {most}; choose smaller sizes"
+        )
+
+
+def fully_connected(widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers from width to width with ReLU between them."""
+    check_total(
+        f"layers of widths {', '.join(map(str, widths))}",
+        sum(wide * narrow for wide, narrow in pairwise(widths)),
+    )
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(widths):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+    return layers[:-1]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mtl_engine.encoders.base import Encoder, as_float, size
+from mtl_engine.encoders.base import Encoder, as_float, check_total, size, sizes
 from mtl_engine.errors import EngineError
+
+_MAX_FEATURES = 1 << 23  # of one image in one layer: 32 MiB, times the rows of a step
 
 
 class ImageCNN(Encoder):
@@ -34,8 +38,13 @@ class ImageCNN(Encoder):
         planes = 1 if len(shape) == 2 else shape[2] if self.last else shape[0]
         groups = size("groups", groups, 1, 1024)
         layers: list[nn.Module] = []
-        for narrow, wide in zip([planes, *channels], channels, strict=False):
-            if size("channels", wide, 1, 4096) % groups:
+        channels = sizes("channels", channels, 1, 4096)
+        pixels = math.prod(shape) // planes
+        pairs = list(pairwise([planes, *channels]))
+        check_total("convolutions", sum(9 * narrow * wide for narrow, wide in pairs))
+        for k, (narrow, wide) in enumerate(pairs):
+            check_total(f"{wide} channels of one image", wide * (pixels >> 2 * k), _MAX_FEATURES)
+            if wide % groups:
                 raise EngineError(
                     f"channels {wide} of encoder cnn: allowed are multiples of groups = {groups}"
                 )

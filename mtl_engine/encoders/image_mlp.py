@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mtl_engine.encoders.base import Encoder, as_float, size
+from mtl_engine.encoders.base import Encoder, as_float, fully_connected, sizes
 
 
 class ImageMLP(Encoder):
@@ -19,11 +18,8 @@ class ImageMLP(Encoder):
     ) -> None:
         super().__init__()
         self.scale = scale
-        widths = [math.prod(shape), *(size("hidden", n, 1, 65_536) for n in hidden), width]
-        layers: list[nn.Module] = []
-        for wide, narrow in pairwise(widths):
-            layers += [nn.Linear(wide, narrow), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+        widths = [math.prod(shape), *sizes("hidden", hidden, 1, 16_384), width]
+        self.layers = nn.Sequential(*fully_connected(widths))
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(as_float(x.flatten(1), self.scale))

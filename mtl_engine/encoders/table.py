@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_engine import running
-from mtl_engine.encoders.base import Encoder, size
+from mtl_engine.encoders.base import Encoder, check_total, fully_connected, size, sizes
 
 _LIMIT = 8.0  # standard deviations; an outlier beyond it moves the features no further
 
@@ -33,8 +32,9 @@ class TableEncoder(Encoder):
         dim: int = 8,
     ) -> None:
         super().__init__()
-        chosen = sorted({size("categorical", c, 0, shape[0] - 1) for c in categorical})
-        numeric = [c for c in range(shape[0]) if c not in chosen]
+        columns = set(sizes("categorical", categorical, 0, shape[0] - 1, most=shape[0]))
+        chosen = sorted(columns)
+        numeric = [c for c in range(shape[0]) if c not in columns]
         self.numeric_F, self.categorical_F = (
             torch.tensor(numeric, dtype=torch.int64),
             torch.tensor(chosen, dtype=torch.int64),
@@ -46,18 +46,15 @@ class TableEncoder(Encoder):
             "units_2F", torch.stack([torch.zeros(len(numeric)), torch.ones(len(numeric))])
         )
         self.buckets = size("buckets", buckets, 1, 1_000_000)
-        self.vectors = (
-            nn.Embedding(len(chosen) * (buckets + 1), size("dim", dim, 1, 1024)) if chosen else None
-        )
+        rows, dim = len(chosen) * (buckets + 1), size("dim", dim, 1, 1024)
+        check_total(f"vectors of {len(chosen)} categorical columns", rows * dim)
+        self.vectors = nn.Embedding(rows, dim) if chosen else None
         widths = [
             2 * len(numeric) + len(chosen) * dim,
-            *(size("hidden", n, 1, 65_536) for n in hidden),
+            *sizes("hidden", hidden, 1, 16_384),
             width,
         ]
-        layers: list[nn.Module] = []
-        for wide, narrow in pairwise(widths):
-            layers += [nn.Linear(wide, narrow), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.layers = nn.Sequential(*fully_connected(widths))
 
     def observe(self, x: Tensor) -> None:
         x_BF = x.cpu().numpy()[:, self.numeric_F.numpy()]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_engine.encoders.base import Encoder, size
+from mtl_engine.encoders.base import Encoder, check_total, size, sizes
 
 _FACTOR = 0x01000193  # the multiplier of FNV-1a, 32 bit
 _WORD = 0xFFFFFFFF
@@ -33,8 +33,9 @@ class TextEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.buckets = size("buckets", buckets, 2, 4_000_000)
-        self.orders = tuple(size("orders", n, 1, 16) for n in orders)
-        self.vectors = nn.Embedding(buckets, size("dim", dim, 1, 4096), padding_idx=0)
+        self.orders = sizes("orders", orders, 1, 16)
+        check_total("vectors of n-grams", buckets * size("dim", dim, 1, 4096))
+        self.vectors = nn.Embedding(buckets, dim, padding_idx=0)
         self.out = nn.Linear(dim, width)
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:

@@ -189,7 +189,8 @@ class Slots:
         widest = int(quota_G.max(initial=0))
         resized = np.full((len(quota_G), widest), -1, np.int64)
         shared = min(widest, self.slot_GQ.shape[1])
-        resized[:, :shared] = self.slot_GQ[:, :shared]
+        inside_GQ = np.arange(shared) < self.filled_G[:, None]
+        resized[:, :shared] = np.where(inside_GQ, self.slot_GQ[:, :shared], -1)
         self.slot_GQ = resized
 
 

@@ -25,7 +25,8 @@ class Multilabel(TaskType):
         self.name = spec.name
         self.max_classes = spec.max_classes
         self._width = len(spec.classes) or (spec.targets if spec.targets > 1 else 0)
-        self.count_2C = np.zeros((2, self._width))  # labels and positive labels a column
+        # Labels and positive labels of a column, each counted by its part of its row, as in the loss.
+        self.count_2C = np.zeros((2, self._width))
 
     def needed(self, target: Target) -> int:
         return self._width
@@ -68,8 +69,9 @@ class Multilabel(TaskType):
 
     def observe(self, target: Target) -> None:
         if target.y.shape[1] == self._width:
-            given_BC = target.ones() > 0
-            self.count_2C += np.stack([given_BC.sum(0), (target.y * given_BC).sum(0)])
+            part_BC = (target.ones() > 0).astype(np.float64)
+            part_BC /= np.maximum(part_BC.sum(1, keepdims=True), 1)
+            self.count_2C += np.stack([part_BC.sum(0), (target.y * part_BC).sum(0)])
 
     def loss(
         self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
@@ -80,14 +82,15 @@ class Multilabel(TaskType):
         return losses.soft_binary_cross_entropy(z_BC, teacher_BC, temperature)
 
     def null_loss(self) -> float:
-        """Mean entropy of the columns' frequencies."""
+        """Entropy of each column's frequency, weighted by the column's part of the loss."""
         total_C, ones_C = (
             self.count_2C[:, self.count_2C[0] > 0] if self._width else np.zeros((2, 0))
         )
         if not total_C.size:
             return float("nan")
         p_C = np.clip(ones_C / total_C, 1e-12, 1 - 1e-12)
-        return float(-(p_C * np.log(p_C) + (1 - p_C) * np.log(1 - p_C)).mean())
+        entropy_C = -(p_C * np.log(p_C) + (1 - p_C) * np.log(1 - p_C))
+        return float(np.average(entropy_C, weights=total_C))
 
     def predict(self, z_HC: Tensor) -> Any:
         return (z_HC > 0).numpy().astype(np.uint8)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mtl_engine import losses, running
 from mtl_engine.errors import BadRows
 from mtl_engine.tasks.base import TaskType, both, matrix, present, weights
-from mtl_engine.types import Array, Json, Target, TaskSpec
+from mtl_engine.types import LARGEST, Array, Json, Target, TaskSpec
 from mtl_engine.vocabulary import is_list
 
 
@@ -53,10 +53,10 @@ class Regression(TaskType):
         present_BC = both(present(self.name, mask, y_BC.shape), given_BC)
         if present_BC is not None:
             y_BC = np.where(present_BC, y_BC, np.float32(0))
-        if not bool(np.isfinite(y_BC).all()):
+        if not (np.abs(y_BC) <= LARGEST).all():
             raise BadRows(
                 "nan_label",
-                f"a label of {self.name} is NaN or infinite: use mask for missing labels",
+                f"a label of {self.name} is NaN or beyond {LARGEST:g}: use mask for missing labels",
             )
         return Target(y_BC, weights(self.name, present_BC, weight, y_BC.shape)), []
 
@@ -69,7 +69,7 @@ class Regression(TaskType):
         return losses.squared_error(z_BC, self.standard(y), weight)
 
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
-        return losses.squared_error(z_BC, teacher_BC, None)
+        return losses.squared_error(z_BC[:, : teacher_BC.shape[1]], teacher_BC, None)
 
     def null_loss(self) -> float:
         """The variance in standardised units: 1, or 0 for a target that never varied."""

@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from daemon import releases
@@ -51,15 +52,15 @@ def test_a_snapshot_answers_as_the_engine_did_when_the_cut_was_taken(
     publication = Publication(tmp_path, Publish())
     publication.ask("operator")
     then = publication.carry_out(publication.intent(Process()), trained, HEADER)
-    expected = trained.engine.predict_proba("a", X).tolist()
+    expected = trained.engine.predict_proba("a", X)
     feed(trained, entries([rows(50, 40)], 90))  # training goes on before the writer comes to it
     assert then is not None
     then()
     (outcome,) = publication.outcomes()
     assert (outcome.version, outcome.error) == (1, "")
     model = snapshot.load(outcome.path)
-    assert model.predict_proba("a", X).tolist() == pytest.approx(expected)
-    assert trained.engine.predict_proba("a", X).tolist() != pytest.approx(expected)
+    np.testing.assert_array_equal(model.predict_proba("a", X), expected)
+    assert not np.allclose(trained.engine.predict_proba("a", X), expected)
 
 
 def test_the_manifest_says_what_it_is_and_why(tmp_path: Path, trained: LogMachine) -> None:

@@ -241,7 +241,7 @@ class RecordingLog(MemoryLog):
 
 Step = Callable[[], object]
 Script = Generator[Step | None, None, None]
-MAX_LOOKS = 5000  # of one script, each about a millisecond apart
+MAX_LOOKS = 300  # of one script, each about a millisecond apart
 
 
 def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config:

@@ -1,0 +1,125 @@
+"""How the trainer is: collected in one place, written to one small file, faults counted and never lost."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from daemon import vitals
+from daemon.sources.memory import MemoryLog
+from tests.support.core import add_task, ask, config, eager, fields, loop, play, rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daemon.loop import Loop
+    from daemon.types import Vitals
+    from tests.support.core import Script
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
+    eager(monkeypatch)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    """A log in which a task was added."""
+    made = MemoryLog()
+    made.add(add_task(holdout=0.3))
+    return made
+
+
+@pytest.fixture
+def one(tmp_path: Path, log: MemoryLog) -> Loop:
+    return loop(config(tmp_path), log)
+
+
+def _read(one: Loop) -> Vitals:
+    found = vitals.read(one.health.path)
+    assert found is not None
+    return found
+
+
+def test_the_file_says_where_the_trainer_stands(one: Loop, log: MemoryLog) -> None:
+    def script() -> Script:
+        log.add(rows(1, 20))
+        log.add(fields("mtl.task.switch.v1", "a", id="s", data={"phase": "p"}))
+        log.add(rows(40, 2))
+        yield None
+        answers = ask(one, "publish")
+        yield lambda: answers
+        yield None
+        one.health.write(one, force=True)
+        told = _read(one)
+        assert (told.state, told.pid, told.namespace) == ("idle", os.getpid(), "default")
+        assert (told.task, told.phase, told.epoch) == ("a", "p", 1)
+        assert told.step == one.machine.engine.step_count > 0
+        assert told.watermark == one.reader.position.id
+        assert told.pending_rows == len(one.machine.batcher)
+        assert told.counters["accepted_events"] == 2
+        assert [task["name"] for task in told.tasks] == ["a"]
+        assert told.replay_rows > 0
+        assert told.replay_bytes > 0
+        assert told.checkpoint["seq"] == one.durability.checkpointer.retained()[0]["seq"]
+        assert told.checkpoint["bytes"] > 0
+        assert told.snapshot["version"] == 1
+        assert told.lag_events == 0
+        assert told.bit_exact
+
+    play(one, script())
+    assert _read(one).state == "stopped"
+
+
+def test_the_lag_is_what_the_server_has_and_we_have_not(one: Loop, log: MemoryLog) -> None:
+    for number in range(5):
+        log.add(rows(number))
+    one.health.bounds(one.source.bounds())
+    one.health.write(one, force=True)
+    assert _read(one).lag_events == 6
+
+
+def test_the_file_is_replaced_once_a_second_and_at_once_when_forced(one: Loop) -> None:
+    one.health.write(one)
+    first = one.health.path.stat().st_ino
+    one.health.write(one)
+    assert one.health.path.stat().st_ino == first
+    one.health.write(one, force=True)
+    assert one.health.path.stat().st_ino != first
+
+
+def test_a_change_of_state_is_written_sooner(one: Loop) -> None:
+    one.health.write(one)
+    due = one.health._next_write  # pyright: ignore[reportPrivateUsage]
+    one.health.state("starting")
+    assert one.health._next_write == due  # pyright: ignore[reportPrivateUsage]
+    one.health.state("paused", "lunch")
+    assert one.health._next_write < due  # pyright: ignore[reportPrivateUsage]
+
+
+def test_faults_are_counted_with_the_detail_of_the_last_cut_to_a_line(one: Loop) -> None:
+    one.health.fault("disk", "first")
+    one.health.fault("disk", "x" * 5000)
+    one.health.write(one, force=True)
+    fault = _read(one).faults["disk"]
+    assert (fault["count"], len(fault["detail"])) == (2, 300)
+    assert fault["last"]
+
+
+def test_another_build_is_told_and_the_reason(one: Loop) -> None:
+    one.health.not_bit_exact("torch 1 -> 2")
+    one.health.write(one, force=True)
+    assert (_read(one).bit_exact, _read(one).bit_exact_reason) == (False, "torch 1 -> 2")
+
+
+def test_every_process_has_a_nonce_of_its_own(tmp_path: Path, log: MemoryLog, one: Loop) -> None:
+    assert one.health.boot != loop(config(tmp_path / "two"), MemoryLog()).health.boot
+
+
+def test_the_last_journal_lines_are_shown_bounded(one: Loop) -> None:
+    for number in range(50):
+        one.journal("line", {"number": number})
+    one.health.write(one, force=True)
+    assert [line["detail"]["number"] for line in _read(one).events] == list(range(42, 50))
