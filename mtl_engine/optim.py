@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +136,8 @@ class Optimizer:
         """
         if clip_norm:
             grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-            length = float(torch.linalg.vector_norm(torch.stack(_OPS._foreach_norm(grads))))
+            lengths = cast("list[Tensor]", _OPS._foreach_norm(grads))
+            length = float(torch.linalg.vector_norm(torch.stack(lengths)))
             if not math.isfinite(length):
                 return False
             if length > clip_norm:

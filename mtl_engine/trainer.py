@@ -232,7 +232,7 @@ class Trainer:
         partial = [row_B for row_B in rows if row_B is not None]
         if len(partial) < len(rows):
             return len(joined)
-        return len(partial[0]) if len(partial) == 1 else len(set().union(*map(set, partial)))
+        return int(np.unique(np.concatenate([np.zeros(0, np.int64), *partial])).size)
 
     def _combined(
         self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int

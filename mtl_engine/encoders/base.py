@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +50,12 @@ def sizes(
     name: str, values: object, low: int, high: int, most: int = MAX_LAYERS
 ) -> tuple[int, ...]:
     """A list of whole numbers from low to high, at most `most` of them."""
-    if not isinstance(values, (list, tuple)) or len(values) > most:  # pyright: ignore[reportUnknownArgumentType]
-        raise EngineError(
-            f"{name} of an encoder is {str(values)[:80]}: allowed is a list of at most {most} whole numbers"  # pyright: ignore[reportUnknownArgumentType]
-        )
-    return tuple(size(name, value, low, high) for value in values)  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(values, (list, tuple)):
+        raise EngineError(f"{name} of an encoder is {values!r}: allowed is a list of whole numbers")
+    found = cast("Sequence[object]", values)
+    if len(found) > most:
+        raise EngineError(f"{name} of an encoder has {len(found)} entries: allowed are {most}")
+    return tuple(size(name, value, low, high) for value in found)
 
 
 def check_total(what: str, numbers: int, most: int = MAX_WEIGHTS) -> None:

@@ -78,7 +78,11 @@ def test_committing_again_changes_nothing() -> None:
     for _ in range(3):
         bench.committer.durable(bench.header(4), [bench.header(4)])
         bench.commit()
-    assert (bench.sent, bench.log.group, len(bench.log.rows)) == ([0, 1, 2, 3], (bench.ids[3], 4), 7)
+    assert (bench.sent, bench.log.group, len(bench.log.rows)) == (
+        [0, 1, 2, 3],
+        (bench.ids[3], 4),
+        7,
+    )
 
 
 @pytest.mark.parametrize("what", ["deliver", "display", "trim"])
@@ -100,7 +104,11 @@ def test_a_lost_reply_at_any_step_is_made_good_by_the_next_try(what: str, happen
     assert bench.committer.is_due
     bench.outbox.drop_covered(bench.source.sent_mark())  # as after every reconnect
     bench.commit()
-    assert (bench.sent, bench.log.group, len(bench.log.rows)) == ([0, 1, 2, 3], (bench.ids[3], 4), 7)
+    assert (bench.sent, bench.log.group, len(bench.log.rows)) == (
+        [0, 1, 2, 3],
+        (bench.ids[3], 4),
+        7,
+    )
 
 
 def test_more_than_one_delivery_is_made_where_many_wait() -> None:

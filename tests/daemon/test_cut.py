@@ -80,7 +80,12 @@ def test_everything_comes_back_from_the_disk_bit_for_bit(tmp_path: Path) -> None
 
 def test_the_manifest_says_where_the_log_stands() -> None:
     header = cutting.take(machine(), HERE, Process(epoch=3, token=4), {"outbox_seq": 5}).header
-    assert (header["watermark"], header["epoch"], header["token"], header["step"]) == ("7-0", 3, 4, 0)
+    assert (header["watermark"], header["epoch"], header["token"], header["step"]) == (
+        "7-0",
+        3,
+        4,
+        0,
+    )
     assert header["outbox_seq"] == 5
 
 

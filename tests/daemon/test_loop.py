@@ -9,7 +9,6 @@ import pytest
 
 from daemon.checkpoint_store import Store
 from daemon.config import Stream
-from daemon.errors import IntegrityError, LeaseLost
 from daemon.identity import id_tuple
 from daemon.sources.memory import MemoryLog, MemorySource
 from daemon.types import Request
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from daemon.config import Config
     from daemon.loop import Loop
-    from tests.support.core import Script
+    from tests.support.core import Script, Step
 
 LINGERING = Stream(batch_size=4, linger_s=0.0)
 
@@ -132,7 +131,9 @@ def test_a_process_that_ends_anywhere_loses_and_repeats_nothing(
     dead = Counter(letter["event_id"] for letter in log.dead)
     assert dead == {f"nobody {number}": 1 for number in range(1, 5)}
     assert Counter(_kinds(log))["task_switched"] == 3
-    assert len({line["seq"] for line in [*log.dead, *log.journal]}) == len(log.dead) + len(log.journal)
+    assert len({line["seq"] for line in [*log.dead, *log.journal]}) == len(log.dead) + len(
+        log.journal
+    )
 
 
 def test_a_process_killed_again_and_again_still_ends_bit_equal(
@@ -148,6 +149,12 @@ def test_a_process_killed_again_and_again_still_ends_bit_equal(
         one = restarted(one, settings, log)
     play(one)
     assert _expected(one, log) == []
+
+
+def _after(num_looks: int) -> Step:
+    """True after so many looks, whatever happens meanwhile."""
+    looks = iter(range(num_looks))
+    return lambda: next(looks, None) is None
 
 
 # -- nothing leaves before its cause is durable --------------------------------------------------------------
@@ -167,7 +174,10 @@ class Witness(MemorySource):
     def deliver(self, dead: Any, journal: Any, mark: str) -> None:
         durable = self._durable("deliver")
         assert all(id_tuple(letter["id"]) <= durable for letter in dead)
-        assert int(mark.partition(":")[2]) <= self.store.manifest(self.store.lineage()[0])["outbox_seq"]
+        assert (
+            int(mark.partition(":")[2])
+            <= self.store.manifest(self.store.lineage()[0])["outbox_seq"]
+        )
         super().deliver(dead, journal, mark)
 
     def display(self, last_id: str, entries_read: int, create: bool = True) -> bool:
@@ -263,8 +273,7 @@ def test_a_paused_daemon_reads_nothing_until_it_is_resumed(
         yield lambda: answers
         assert answers[0]["state"] == "paused"
         _add(log, 1, 5)
-        looks = iter(range(30))
-        yield lambda: next(looks, None) is None
+        yield _after(30)
         assert one.machine.counters.accepted_events == 0
         answers = ask(one, "resume")
         yield lambda: answers
@@ -309,8 +318,7 @@ def test_rows_that_linger_are_flushed_through_the_log_exactly_once(
         for number in (1, 11, 21):
             log.add(rows(number))
             yield lambda: one.machine.counters.accepted_events and not len(one.machine.batcher)
-            looks = iter(range(20))
-            yield lambda: next(looks, None) is None
+            yield _after(20)
 
     play(one, script())
     assert _flushes(log) == 3
@@ -355,128 +363,3 @@ def test_a_checkpoint_comes_at_half_of_what_producers_may_leave_unread(
 
     play(one, script())
     assert len(Store(tmp_path / "checkpoints").lineage()) >= 3
-
-
-# -- losses and regressions ------------------------------------------------------------------------------------
-
-
-def test_entries_trimmed_unread_are_counted_exactly_and_told(
-    settings: Config, log: RecordingLog
-) -> None:
-    one = loop(settings, log)
-
-    def script() -> Script:
-        _add(log, 1)
-        yield None
-        answers = ask(one, "pause")
-        yield lambda: answers
-        _add(log, 5, 9, 13, 17)
-        log.trim_to(log.ever[-1].id)
-        answers = ask(one, "resume")
-        yield lambda: answers
-        yield lambda: one.machine.counters.lost_events
-
-    play(one, script())
-    assert (one.machine.counters.lost_events, one.machine.counters.lost_is_lower_bound) == (3, False)
-    assert one.machine.counters.accepted_events == 2
-    assert "events_lost" in _kinds(log)
-
-
-def test_a_stream_that_went_back_starts_an_epoch_and_nothing_is_applied_twice(
-    settings: Config, log: RecordingLog
-) -> None:
-    one = loop(settings, log)
-
-    def script() -> Script:
-        _add(log, 1, 5, 9)
-        yield None
-        before = one.machine.counters.trained_rows, one.machine.engine.step_count
-        log.flush()
-        _add(log, 1, 5, 9)
-        yield lambda: one.machine.counters.reread_events == 3
-        assert (one.machine.counters.trained_rows, one.machine.engine.step_count) == before
-        assert one.machine.counters.duplicate_events == 0
-        yield None
-        _add(log, 9, 100)
-        yield lambda: one.machine.counters.accepted_events == 4
-
-    play(one, script())
-    assert one.process.epoch == 2
-    assert one.machine.counters.duplicate_events == 1
-    assert one.machine.counters.lost_is_lower_bound
-    assert _kinds(log) == ["stream_regressed"]
-    assert log.group is not None
-    assert log.group[0] == log.ever[-1].id
-    again = restarted(one, settings, log)
-    assert (again.process.epoch, again.machine.outbox.epoch) == (2, 2)
-    assert not again.machine.rereading
-
-
-def test_an_empty_directory_does_not_take_over_a_stream_that_was_read(
-    tmp_path: Path, log: RecordingLog
-) -> None:
-    one = loop(config(tmp_path / "one"), log)
-    _add(log, 1, 5)
-    play(one)
-    one.source.close()
-    with pytest.raises(IntegrityError, match="--start"):
-        loop(config(tmp_path / "two"), log)
-    other = loop(config(tmp_path / "three"), log, start="group")
-    _add(log, 9)
-    play(other)
-    assert other.machine.counters.dead_events == 1  # its task was declared before
-
-
-# -- faults of the server --------------------------------------------------------------------------------------
-
-
-def test_a_full_server_does_not_stop_the_training_and_is_freed(
-    settings: Config, log: RecordingLog
-) -> None:
-    one = loop(settings, log)
-
-    def script() -> Script:
-        yield None
-        _add(log, 1, 5, 9)
-        log.add(rows(1, task="nobody"))
-        log.is_full = True
-        yield lambda: one.machine.counters.accepted_events == 3 and len(log.rows) == 1
-        assert not log.dead
-        log.is_full = False
-        yield lambda: len(log.dead) == 1
-
-    play(one, script())
-    assert "broker_full" in one.health._vitals.faults  # pyright: ignore[reportPrivateUsage]
-    assert _expected(one, log) == []
-
-
-def test_a_group_that_somebody_removed_is_made_again_and_told(
-    settings: Config, log: RecordingLog
-) -> None:
-    one = loop(settings, log)
-
-    def script() -> Script:
-        _add(log, 1)
-        yield None
-        log.group = None
-        _add(log, 5)
-        yield lambda: log.group is not None and one.machine.counters.accepted_events == 2
-
-    play(one, script())
-    assert one.process.epoch == 1
-    assert "group_missing" in _kinds(log)
-
-
-def test_a_lease_held_by_another_ends_the_loop_at_once(
-    settings: Config, log: RecordingLog
-) -> None:
-    one = loop(settings, log)
-
-    def script() -> Script:
-        yield None
-        log.lease = None
-        MemorySource(log, "another").acquire(5, 0.0)
-        _add(log, 1)
-
-    with pytest.raises(LeaseLost):
-        play(one, script())

@@ -120,7 +120,10 @@ def test_taking_a_state_changes_nothing() -> None:
 BAD: dict[str, tuple[str, Fields]] = {
     "a task nobody added": ("unknown_task", rows(9, task="b")),
     "an unknown type": ("unknown_type", fields("mtl.data.v9", "a")),
-    "rows of another width": ("wrong_shape", fields("mtl.data.v1", "a", data={"x": [[1.0]], "y": [0]})),
+    "rows of another width": (
+        "wrong_shape",
+        fields("mtl.data.v1", "a", data={"x": [[1.0]], "y": [0]}),
+    ),
     "a label for a row too few": (
         "length_mismatch",
         fields("mtl.data.v1", "a", data={"x": [[1.0, 2, 3]] * 2, "y": [0]}),
@@ -136,7 +139,10 @@ BAD: dict[str, tuple[str, Fields]] = {
     "no payload": ("missing_data", fields("mtl.data.v1", "a")),
     "rows for no task": ("missing_subject", fields("mtl.data.v1", data={"x": [[1.0, 2, 3]]})),
     "the same id with another payload": ("id_reused", rows(1, 2, id="a 1")),
-    "a task that exists with other settings": ("task_exists", add_task("a", max_classes=9) | {"id": "n"}),
+    "a task that exists with other settings": (
+        "task_exists",
+        add_task("a", max_classes=9) | {"id": "n"},
+    ),
     "a task with a setting that does not exist": ("refused_by_engine", add_task("n", colour="red")),
     "a task whose setting is out of range": ("refused_by_engine", add_task("n", share=-1)),
     "a switch to nowhere": ("unknown_task", fields("mtl.task.switch.v1", "b")),
@@ -184,11 +190,22 @@ def test_an_entry_without_a_name_dies_once_for_each_place() -> None:
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 2000) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=6,
 )
 SPEC_KEYS = (
-    *("modality", "kind", "input_shape", "encoder", "targets", "classes", "max_classes", "max_bytes"),
+    *(
+        "modality",
+        "kind",
+        "input_shape",
+        "encoder",
+        "targets",
+        "classes",
+        "max_classes",
+        "max_bytes",
+    ),
     *("scale", "share", "min_share", "loss_weight", "tolerance", "holdout", "name", "other"),
 )
 SPECS = st.dictionaries(
@@ -245,7 +262,9 @@ def test_a_flush_in_a_machine_without_rows_does_nothing() -> None:
 
 def test_a_switch_scores_the_hold_outs_moves_the_focus_and_is_journalled() -> None:
     one = _fed(
-        add_task(holdout=0.5), rows(1, 20), fields("mtl.task.switch.v1", "a", id="s", data={"phase": "p"})
+        add_task(holdout=0.5),
+        rows(1, 20),
+        fields("mtl.task.switch.v1", "a", id="s", data={"phase": "p"}),
     )
     assert one.engine.focus == ("a", "p")
     assert one.last_switch["task"] == "a"

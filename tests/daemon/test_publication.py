@@ -68,7 +68,12 @@ def test_the_manifest_says_what_it_is_and_why(tmp_path: Path, trained: LogMachin
     publication.ask("operator")
     outcome = _published(publication, trained, publication.intent(Process()))
     said = releases.manifest(tmp_path / "v000001")
-    assert (said["version"], said["reason"], said["epoch"], said["watermark"]) == (1, "operator", 2, "9-0")
+    assert (said["version"], said["reason"], said["epoch"], said["watermark"]) == (
+        1,
+        "operator",
+        2,
+        "9-0",
+    )
     assert said["step"] == trained.engine.step_count
     assert outcome.scores == said["scores"]
     assert releases.target(tmp_path, "latest") == "v000001"

@@ -37,7 +37,9 @@ def settings(tmp_path: Path) -> Config:
     return config(tmp_path)
 
 
-def test_producers_see_a_group_before_the_first_checkpoint(settings: Config, log: MemoryLog) -> None:
+def test_producers_see_a_group_before_the_first_checkpoint(
+    settings: Config, log: MemoryLog
+) -> None:
     one = loop(settings, log)
     assert log.group is None
     repair.reconnect(one)
@@ -106,7 +108,11 @@ def test_a_new_epoch_is_durable_before_anything_is_read(settings: Config, log: M
     assert (one.machine.counters.lost_events, one.machine.counters.lost_is_lower_bound) == (3, True)
     assert one.machine.rereading
     again = restarted(one, settings, log)
-    assert (again.process.epoch, again.machine.rereading, again.reader.position.id) == (2, True, "0-0")
+    assert (again.process.epoch, again.machine.rereading, again.reader.position.id) == (
+        2,
+        True,
+        "0-0",
+    )
 
 
 def test_it_goes_on_at_the_newest_retained_watermark_that_is_still_there(

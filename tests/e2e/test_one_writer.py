@@ -75,6 +75,8 @@ def test_an_empty_state_directory_does_not_take_over_a_stream_that_was_read(
         assert second.ended() == INTEGRITY
         assert "--start earliest" in second.tail()
         second.start("", "--start", "earliest")
+        second.wait_started()
+        send(server.admin, Feed(2).chunk(0))
         told = second.wait_caught_up(server.admin)
         assert told.counters["accepted_events"] > 0
         assert told.token > 1

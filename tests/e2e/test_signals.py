@@ -209,6 +209,7 @@ def test_a_server_that_is_gone_does_not_hold_a_drain_up(life: Life) -> None:
     life.start()
     life.send(10)
     life.read_all()
+    life.server.admin.drop()
     life.server.broker.kill()
     life.daemon.signal(signal.SIGTERM)
     assert life.daemon.ended(15.0) == 0

@@ -165,7 +165,7 @@ def texts(number: int, count: int = 2, task: str = "t") -> Fields:
     places = range(number, number + count)
     data = {
         "x": [f"text {place % 4}" for place in places],
-        "y": ["even odd".split()[p % 2] for p in places],
+        "y": [["even", "odd"][p % 2] for p in places],
     }
     return fields("mtl.data.v1", task, id=f"{task} {number}", data=data, mtlrows=count)
 
@@ -223,6 +223,7 @@ def _equal(left: np.ndarray, right: np.ndarray) -> bool:
 
 # -- the loop ----------------------------------------------------------------------------------------------
 
+
 class Killed(BaseException):
     """The end of a process, as far as a test within one can have it."""
 
@@ -241,7 +242,7 @@ class RecordingLog(MemoryLog):
 
 Step = Callable[[], object]
 Script = Generator[Step | None, None, None]
-MAX_LOOKS = 300  # of one script, each about a millisecond apart
+MAX_LOOKS = 3000  # of one script, each about a millisecond apart
 
 
 def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config:
@@ -335,7 +336,11 @@ def play(one: Loop, script: Script | None = None) -> None:
 
     one.source.wait = look  # pyright: ignore[reportAttributeAccessIssue]
     one.steering.sleep = look  # pyright: ignore[reportAttributeAccessIssue]
-    one.run()
+    try:
+        one.run()
+    finally:
+        if script is not None:
+            script.close()  # what it patched is whole again
 
 
 def _end() -> Step:
