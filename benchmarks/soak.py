@@ -8,6 +8,7 @@ them. Samples are taken all along; after a warm-up that fills every bounded buff
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -174,7 +175,7 @@ def measure(folder: Path, warm_up: int, rows: int) -> dict[str, Any]:
                 with sampling(samples, daemon, url):
                     load.push(rows)
                 took = monotonic() - begin
-            told = daemon.wait(lambda told: told["state"] == "idle" and not told["lag_events"])
+            told = daemon.wait(_is_done)
         finally:
             daemon.stop()
     verdict = samples.verdict()
@@ -185,20 +186,26 @@ def measure(folder: Path, warm_up: int, rows: int) -> dict[str, Any]:
         "rows_per_s": round(rows / took),
         "samples": len(samples.at_s),
         "is_flat": all(one["is_flat"] for one in verdict.values()),
-        **verdict,
+        "quantities": verdict,
         "counters": told["counters"],
     }
+
+
+def _is_done(told: dict[str, Any]) -> bool:
+    return told["state"] == "idle" and not told["lag_events"] and not told["pending_rows"]
 
 
 def _size(folder: Path) -> int:
     """Bytes below a folder that others write to meanwhile, hard links counted once."""
     seen: dict[int, int] = {}
-    for path in folder.rglob("*"):
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            continue  # removed between the two looks
-        if path.name != "daemon.log":
+    for parent, _, names in os.walk(folder):  # goes on where a directory has just been removed
+        for name in names:
+            if name == "daemon.log":
+                continue
+            try:
+                found = (Path(parent) / name).lstat()
+            except FileNotFoundError:
+                continue  # removed between the two looks
             seen[found.st_ino] = found.st_size
     return sum(seen.values())
 

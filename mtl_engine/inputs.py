@@ -143,11 +143,14 @@ def _numbers(spec: TaskSpec, bound: InputTable | None, x: Any) -> Array:
 
 
 def _finite(spec: TaskSpec, x: Array, *, nan_is_missing: bool = False) -> None:
-    if x.dtype == np.uint8 or (np.abs(x) <= LARGEST).all():
+    limit = np.float32(
+        LARGEST
+    )  # a plain number would become infinite in float16, and let infinity in
+    if x.dtype == np.uint8 or (np.abs(x) <= limit).all():
         return
     if not nan_is_missing and bool(np.isnan(x).any()):
         raise BadRows("nan_input", f"x of {spec.name} holds NaN: allowed are finite numbers")
-    if bool((np.abs(x) > LARGEST).any()):
+    if bool((np.abs(x) > limit).any()):
         raise BadRows(
             "infinite_input",
             f"x of {spec.name} holds a value beyond {LARGEST:g}: allowed are numbers below that",

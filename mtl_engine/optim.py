@@ -137,7 +137,7 @@ class Optimizer:
         if clip_norm:
             grads = [p.grad for p in self._parameters.values() if p.grad is not None]
             lengths = cast("list[Tensor]", _OPS._foreach_norm(grads))
-            length = float(torch.linalg.vector_norm(torch.stack(lengths)))
+            length = torch.stack(lengths).norm().item()
             if not math.isfinite(length):
                 return False
             if length > clip_norm:

@@ -34,6 +34,7 @@ class Replay:
         self.seed = seed
         self.device = device
         self.make_policy = make_policy
+        make_policy()  # an unknown policy is refused now, not when the first rows come
         self.tables: dict[str, ReplayTable] = {}
         self._choice: _Choice | None = (
             None  # what a draw chooses from; made anew when slots change owner

@@ -139,8 +139,8 @@ def _algorithm_r(rows: list[int], uniform_B: Array, quota: int) -> list[int]:
 
 
 def test_every_row_of_a_group_is_kept_with_the_same_chance(name: str) -> None:
-    """Chi-square over 400 streams; each of 40 rows is expected 400 * 8 / 40 = 80 times."""
-    trials, n, capacity = 400, 40, 8
+    """Chi-square over 250 streams; each of 40 rows is expected 250 * 8 / 40 = 50 times."""
+    trials, n, capacity = 250, 40, 8
     count_N = np.zeros(n)
     for trial in range(trials):
         kept = Kept(slots(name, capacity, seed=trial))
@@ -155,8 +155,8 @@ def test_every_row_of_a_group_is_kept_with_the_same_chance(name: str) -> None:
 
 
 def test_a_quota_that_shrinks_evicts_uniformly(name: str) -> None:
-    """Half of 12 kept rows go when the capacity halves; which half is even over 400 seeds."""
-    trials, capacity = 400, 12
+    """Half of 12 kept rows go when the capacity halves; which half is even over 250 seeds."""
+    trials, capacity = 250, 12
     count_N = np.zeros(capacity)
     for trial in range(trials):
         one = slots(name, capacity, seed=trial)

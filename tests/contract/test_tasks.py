@@ -262,7 +262,7 @@ def test_the_state_goes_through_json_and_comes_back(name: str) -> None:
         (lambda y: {"y": y, "weight": [-1.0] * ROWS}, "bad_weight"),
         (lambda y: {"y": y, "weight": [float("inf")] * ROWS}, "bad_weight"),
         (lambda y: {"y": np.asarray(y) * float("nan")}, "nan_label"),
-        (lambda y: {"y": np.zeros((ROWS, 2, 2), np.int64)}, "wrong_rank"),
+        (lambda y: {"y": np.stack([np.asarray(y)] * 2, -1)[..., None]}, "wrong_rank"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused_by_reason_and_change_nothing(

@@ -207,7 +207,8 @@ def test_nothing_is_shown_sent_or_trimmed_before_the_checkpoint_that_caused_it(
             yield None
 
     play(one, script())
-    assert min(Witness.seen[what] for what in ("deliver", "display", "trim")) >= 3
+    assert min(Witness.seen["deliver"], Witness.seen["display"]) >= 4  # once a round at least
+    assert Witness.seen["trim"] >= 1
     assert _expected(one, log) == []
 
 

@@ -40,7 +40,7 @@ def engine(strategy: Any = "er", **settings: Any) -> Engine:
 
 def task(name: str, kind: str = "classification", **more: Any) -> TaskSpec:
     """A task over rows of `blobs`; a regression or multilabel one has two columns."""
-    columns = {} if kind == "classification" else {"targets": 2}
+    columns: dict[str, Any] = {} if kind == "classification" else {"targets": 2}
     return TaskSpec(name, modality="embedding", kind=kind, **{**columns, **more})
 
 

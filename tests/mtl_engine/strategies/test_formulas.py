@@ -1,0 +1,84 @@
+"""Every strategy's loss on one hand-made step against its formula, written out in numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_engine.components import build
+from mtl_engine.strategies import STRATEGIES
+from mtl_engine.strategies.base import Step, Stored, TaskStep
+from mtl_engine.tasks.classification import Classification
+from mtl_engine.types import Target, TaskSpec
+
+DRAW = np.random.default_rng(4)
+Z = DRAW.normal(size=(5, 4))  # 3 stream rows, 2 replayed ones, 4 classes
+Y = np.array([2, 3, 2, 0, 1])
+STORED = DRAW.normal(size=(2, 4))
+TEACHER = DRAW.normal(size=(5, 2))
+
+
+def loss(spec: Any, *, memory: bool = True) -> float:
+    rows = 5 if memory else 3
+    kind = Classification(TaskSpec("a", classes=tuple("abcde")[:4]))
+    kind.observe(Target(np.array([0, 1, 2], np.int32)))  # class 3 was never in a stream row before
+    valid = torch.tensor([[True, True, False, False], [True, True, True, True]])
+    step = TaskStep(
+        name="a",
+        kind=kind,
+        z_BC=torch.tensor(Z[:rows], dtype=torch.float32, requires_grad=True),
+        y=torch.from_numpy(Y[:rows]),
+        weight=None,
+        num_stream=3,
+        stream_y=Y[:3],
+        memory_y=Y[3:rows],
+        stored=Stored(torch.tensor(STORED, dtype=torch.float32), valid) if memory else None,
+        teacher=lambda: torch.tensor(TEACHER[:rows], dtype=torch.float32),
+    )
+    return float(build(STRATEGIES, spec, "strategy").losses(Step({"a": step}))["a"].detach())
+
+
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    return z - np.log(np.exp(z).sum(1, keepdims=True))
+
+
+def ce(rows: slice, shift: np.ndarray | float = 0.0) -> float:
+    z = log_softmax(Z[rows] + shift)
+    return float(-z[np.arange(len(z)), Y[rows]].mean())
+
+
+def kl(rows: slice, t: float) -> float:
+    p, q = log_softmax(TEACHER[rows] / t), log_softmax(Z[rows][:, :2] / t)
+    return float(t**2 * (np.exp(p) * (p - q)).sum(1).mean())
+
+
+S, M, ALL = slice(0, 3), slice(3, 5), slice(0, 5)
+COUNTS = np.bincount(Y, minlength=4) + 0.5
+PRIOR = np.log(COUNTS / COUNTS.sum())
+MSE = ((Z[3, :2] - STORED[0, :2]) ** 2).sum() + ((Z[4] - STORED[1]) ** 2).sum()
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("finetune", ce(ALL)),
+        ("er", ce(ALL)),
+        ({"name": "er", "adjust": 0.7}, ce(ALL, 0.7 * PRIOR)),
+        ("er_ace", ce(S, np.array([-1e9, -1e9, 0, 0])) + ce(M)),
+        ({"name": "derpp", "alpha": 0.3, "beta": 0.6}, ce(S) + 0.3 * MSE / 6 + 0.6 * ce(M)),
+        ({"name": "derpp", "alpha": 0, "beta": 1, "adjust": 1}, ce(S, PRIOR) + ce(M, PRIOR)),
+        ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
+        ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
+    ],
+)
+def test_the_loss_is_the_formula_in_the_docstring(spec: Any, wanted: float) -> None:
+    assert loss(spec) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["er", "er_ace", "derpp"])
+def test_without_replayed_rows_only_the_stream_counts(name: str) -> None:
+    shift = np.array([-1e9, -1e9, 0, 0]) if name == "er_ace" else 0.0
+    assert loss(name, memory=False) == pytest.approx(ce(S, shift), rel=1e-5)
