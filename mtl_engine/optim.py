@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -136,8 +136,7 @@ class Optimizer:
         """
         if clip_norm:
             grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-            lengths = cast("list[Tensor]", _OPS._foreach_norm(grads))
-            length = torch.stack(lengths).norm().item()
+            length: float = _OPS.stack(_OPS._foreach_norm(grads)).norm().item()
             if not math.isfinite(length):
                 return False
             if length > clip_norm:

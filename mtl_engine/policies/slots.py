@@ -16,6 +16,7 @@ from mtl_engine import rng
 from mtl_engine.policies.base import Policy
 from mtl_engine.types import Array, Json
 
+_PAIRS = 4096  # up to here comparing every pair of rows is faster than sorting them
 _ARRAYS = ("key_G", "seen_G", "quota_G", "filled_G", "slot_GQ", "free_N")
 
 
@@ -129,11 +130,8 @@ class Slots:
 
     def _place_known(self, group_B: Array, uniform_B: Array) -> Array:
         quota_B, filled_B = self.quota_G[group_B], self.filled_G[group_B]
-        if not ((filled_B < quota_B) | (uniform_B * (self.seen_G[group_B] + 1) < quota_B)).any():
-            self.seen_G += np.bincount(
-                group_B, minlength=len(self.key_G)
-            )  # the usual case later on: nothing is kept
-            return np.full(len(group_B), -1, np.int64)
+        if not (filled_B < quota_B).any():
+            return self._replace(group_B, uniform_B, quota_B)
         rank_B = _ranks(group_B)
         filled_B = filled_B + rank_B
         fills_B = filled_B < quota_B
@@ -153,6 +151,27 @@ class Slots:
         kept = np.flatnonzero(at_B < quota_B)
         slot_B[kept] = self.slot_GQ[group_B[kept], at_B[kept]]
         return slot_B
+
+    def _replace(self, group_B: Array, uniform_B: Array, quota_B: Array) -> Array:
+        """Groups that are full, the usual case later on: few rows have a chance, only those are looked at."""
+        slot_B = np.full(len(group_B), -1, np.int64)
+        row_N = np.flatnonzero(uniform_B * (self.seen_G[group_B] + 1) < quota_B)
+        if row_N.size:
+            group_N = group_B[row_N]
+            at_N = self._draws(group_B, row_N, uniform_B[row_N])
+            kept = at_N < quota_B[row_N]
+            slot_B[row_N[kept]] = self.slot_GQ[group_N[kept], at_N[kept]]
+        self.seen_G += np.bincount(group_B, minlength=len(self.key_G))
+        return slot_B
+
+    def _draws(self, group_B: Array, row_N: Array, uniform_N: Array) -> Array:
+        """floor(U * (n + i)) for some rows."""
+        if len(row_N) * len(group_B) > _PAIRS:
+            rank_N = _ranks(group_B)[row_N]
+        else:
+            same_NB = group_B == group_B[row_N, None]
+            rank_N = (same_NB & (np.arange(len(group_B)) < row_N[:, None])).sum(1)
+        return (uniform_N * (self.seen_G[group_B[row_N]] + rank_N + 1)).astype(np.int64)
 
     def _add(self, key: int) -> None:
         self.key_G = np.append(self.key_G, key)

@@ -111,8 +111,21 @@ class Campaign:
         self.daemon.start(failpoint)
         wait_until(self.daemon.is_up_or_ended, 60.0, "the daemon to start")
         self.send(events[half:])
-        self._died(failpoint, self.daemon.ended())
+        self._feed_until_it_ends(has_tasks)
+        self._died(failpoint, self.daemon.ended(1.0))
         assert self.deaths[-1].exit_code == -signal.SIGKILL, self.daemon.tail()
+
+    def _feed_until_it_ends(self, has_tasks: bool) -> None:
+        """A place that is reached once a checkpoint needs more than one chunk to be reached often."""
+        for _ in range(12):
+            try:
+                assert self.daemon.process is not None
+                self.daemon.process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                if has_tasks:
+                    self.send(self.take_chunk())
+            else:
+                return
 
     def declare(self) -> None:
         """A first start that lives long enough to declare the configured tasks."""

@@ -106,7 +106,7 @@ def test_a_step_with_masked_rows_is_the_step_without_them(name: str) -> None:
 def test_a_missing_label_is_a_masked_one(name: str) -> None:
     kind, other = kind_of(name), kind_of(name)
     y = labels_of(name, ROWS)
-    listed = list(y) if np.ndim(y) == 1 else [list(map(float, row)) for row in y]
+    listed: list[Any] = list(y) if np.ndim(y) == 1 else [list(map(float, row)) for row in y]
     listed[3] = None if np.ndim(y) == 1 else [None, None]
     mask = np.arange(ROWS) != 3
     one, two = accepted(kind, listed), accepted(other, y, mask)
@@ -253,21 +253,26 @@ def test_the_state_goes_through_json_and_comes_back(name: str) -> None:
     assert all(np.array_equal(v, fresh.state()[1][k]) for k, v in kind.state()[1].items())
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda y: {"y": y[:-1]}, "length_mismatch"),
-        (lambda y: {"y": y, "mask": [2] * ROWS}, "wrong_mask"),
-        (lambda y: {"y": y, "mask": [1] * (ROWS - 1)}, "wrong_mask"),
-        (lambda y: {"y": y, "weight": [-1.0] * ROWS}, "bad_weight"),
-        (lambda y: {"y": y, "weight": [float("inf")] * ROWS}, "bad_weight"),
-        (lambda y: {"y": np.asarray(y) * float("nan")}, "nan_label"),
-        (lambda y: {"y": np.stack([np.asarray(y)] * 2, -1)[..., None]}, "wrong_rank"),
-    ],
-)
+Spoil = Callable[[Any], dict[str, Any]]
+BAD: dict[str, tuple[Spoil, str]] = {
+    "one label too few": (lambda y: {"y": y[:-1]}, "length_mismatch"),
+    "a mask of twos": (lambda y: {"y": y, "mask": [2] * ROWS}, "wrong_mask"),
+    "a short mask": (lambda y: {"y": y, "mask": [1] * (ROWS - 1)}, "wrong_mask"),
+    "a negative weight": (lambda y: {"y": y, "weight": [-1.0] * ROWS}, "bad_weight"),
+    "an endless weight": (lambda y: {"y": y, "weight": [float("inf")] * ROWS}, "bad_weight"),
+    "no number": (lambda y: {"y": np.asarray(y) * float("nan")}, "nan_label"),
+    "an axis too many": (
+        lambda y: {"y": np.stack([np.asarray(y)] * 2, -1)[..., None]},
+        "wrong_rank",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
 def test_labels_that_do_not_fit_are_refused_by_reason_and_change_nothing(
-    name: str, spoil: Callable[[Any], dict[str, Any]], reason: str
+    name: str, what: str
 ) -> None:
+    spoil, reason = BAD[what]
     kind = kind_of(name)
     accepted(kind, labels_of(name, ROWS))
     before = repr(kind.state())

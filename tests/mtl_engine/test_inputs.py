@@ -104,7 +104,6 @@ def test_missing_numbers_of_a_table_are_kept_as_nan() -> None:
         ([[[1, float("inf")]]], "infinite_input"),
         ([[[1, 2]], [[1, 2, 3]]], "wrong_shape"),
         ([[1, 2]], "wrong_rank"),
-        ([[[1, 2], [3]]], "wrong_shape"),
         ([[[1, {}]]], "wrong_dtype"),
     ],
 )
@@ -119,7 +118,7 @@ def test_a_category_is_the_same_bucket_however_it_is_written() -> None:
     bucket = rows.x[:, 1]
     assert bucket[0] == bucket[1] == bucket[2]
     assert np.isnan(bucket[3])
-    assert bucket[4] not in (bucket[0],)
+    assert bucket[4] != bucket[0]
     assert bool(((bucket[[0, 4]] >= 0) & (bucket[[0, 4]] < 50)).all())
 
 

@@ -51,7 +51,7 @@ def test_the_generator_is_splitmix64() -> None:
     mask, gamma = (1 << 64) - 1, 0x9E3779B97F4A7C15
     bits = (rng.uniform(0, "x", 0, 3) * 2.0**53).astype(np.uint64)
     wanted: list[int] = []
-    key = rng._mix(rng._mix(0) ^ rng._hashed("x") ^ rng._mix(0))  # pyright: ignore[reportPrivateUsage]
+    key = rng._key(0, "x", 0)  # pyright: ignore[reportPrivateUsage]
     for i in (1, 2, 3):
         z = (key + i * gamma) & mask
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
