@@ -96,8 +96,7 @@ def main() -> None:
             )
             daemon.wait(lambda v: v["state"] == "idle", 300)
         size = sum(
-            path.stat().st_size
-            for path in max((daemon.state / "checkpoints").glob("0*")).iterdir()
+            path.stat().st_size for path in max((daemon.state / "checkpoints").glob("0*")).iterdir()
         )
         daemon.stop()
     beyond = [all_ - torch_ for all_, torch_ in zip(took, imports, strict=True)]
