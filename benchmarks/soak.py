@@ -2,7 +2,8 @@
 
 A daemon trains on images and texts, with task switches, published snapshots, duplicates and bad events among
 them. Samples are taken all along; after a warm-up that fills every bounded buffer, the slope through them
-(Theil-Sen, so that single peaks do not count) times their span must stay below what is allowed for each.
+(Theil-Sen, so that single peaks do not count) times their span must stay below what is allowed for each, and so
+must the median of the last third less that of the first.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ class Samples:
         for name, values in self.of.items():
             amount, part = ALLOWED[name]
             median = float(np.median(values))
-            growth = slope(self.at_s, values) * (self.at_s[-1] - self.at_s[0])
+            by_slope = slope(self.at_s, values) * (self.at_s[-1] - self.at_s[0])
+            third = len(values) // 3  # a slope through whole numbers misses a single step
+            by_thirds = float(np.median(values[-third:]) - np.median(values[:third]))
+            growth = max(by_slope, by_thirds)
             allowed = max(amount, part * median)
             found[name] = {
                 "median": round(median, 1),

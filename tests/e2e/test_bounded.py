@@ -55,3 +55,5 @@ def test_the_slope_test_sees_growth_and_ignores_peaks(benchmark: Any) -> None:
         samples.at_s = at
         samples.of = {name: [0.0] * 100 for name in soak.ALLOWED} | {"resident_bytes": values}
         assert samples.verdict()["resident_bytes"]["is_flat"] is is_flat
+    samples.of["open_files"] = [10.0] * 60 + [11.0] * 40  # one descriptor, never given back
+    assert samples.verdict()["open_files"]["is_flat"] is False
