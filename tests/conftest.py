@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests share the cores with servers and daemons
+# Tests share the cores with servers and daemons: threads must not wait by spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _SEED = 20_240_229  # any number; the same in every run, so that a failure can be looked at again
 _not_run: dict[str, list[str]] = {}  # reason -> tests
 
