@@ -25,7 +25,7 @@ SEGMENT_KEYS = (
 class Ring:
     """The last `capacity` keys in order of arrival; look-up and insertion take constant time.
 
-    Bound: `capacity` x 32 bytes on disk, about 200 bytes a key in memory.
+    Bound: `capacity` x 32 bytes on disk, about 250 bytes a key in memory.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -35,23 +35,35 @@ class Ring:
             False  # loaded from a ring of another capacity: no slot is as it was saved
         )
         self._keys = np.zeros((capacity, KEY_BYTES), np.uint8)
-        self._digest_of: dict[bytes, bytes] = {}
+        self._digests_of: dict[bytes, tuple[bytes, ...]] = {}  # by name, the oldest first
 
     def check(self, key: bytes) -> Verdict:
-        """Whether this event is new, was seen as it is, or carries a known id with another payload."""
-        digest = self._digest_of.get(key[:NAME_BYTES])
-        if digest is None:
+        """Whether this event is new, was seen as it is, or carries a known id with another payload.
+
+        One that was refused for such an id is remembered too: read or sent again it is a duplicate.
+        """
+        digests = self._digests_of.get(key[:NAME_BYTES])
+        if digests is None:
             return "new"
-        return "duplicate" if digest == key[NAME_BYTES:] else "reused"
+        return "duplicate" if key[NAME_BYTES:] in digests else "reused"
 
     def add(self, key: bytes) -> None:
-        """Remember a new key; the oldest one is forgotten when the ring is full."""
+        """Remember a key that `check` did not call a duplicate; a full ring forgets its oldest one."""
         slot = self.added % self.capacity
         if self.added >= self.capacity:
-            del self._digest_of[self._keys[slot, :NAME_BYTES].tobytes()]
+            self._forget_oldest_of(self._keys[slot, :NAME_BYTES].tobytes())
         self._keys[slot] = np.frombuffer(key, np.uint8)
-        self._digest_of[key[:NAME_BYTES]] = key[NAME_BYTES:]
+        self._remember(key)
         self.added += 1
+
+    def _remember(self, key: bytes) -> None:
+        name = key[:NAME_BYTES]
+        self._digests_of[name] = (*self._digests_of.get(name, ()), key[NAME_BYTES:])
+
+    def _forget_oldest_of(self, name: bytes) -> None:
+        left = self._digests_of.pop(name)[1:]
+        if left:
+            self._digests_of[name] = left
 
     def segments(self) -> dict[str, tuple[int, np.ndarray]]:
         """The used part of the ring by name: (version, keys); a version moves when its keys do."""
@@ -96,6 +108,6 @@ class Ring:
         self._keys[: len(oldest_first)] = oldest_first
         if added > self.capacity:
             self._keys = np.roll(self._keys, added % self.capacity, axis=0)
-        self._digest_of = {
-            key[:NAME_BYTES].tobytes(): key[NAME_BYTES:].tobytes() for key in oldest_first
-        }
+        self._digests_of = {}
+        for key in oldest_first:
+            self._remember(key.tobytes())

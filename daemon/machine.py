@@ -66,6 +66,7 @@ class LogMachine:
             )
         else:
             self._apply(entry)
+        if verdict != "duplicate":
             self.ring.add(key)
         return key
 

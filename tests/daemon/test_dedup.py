@@ -52,6 +52,32 @@ def test_a_known_name_with_another_payload_is_reused() -> None:
     assert ring.check(key_of(2, says=5)) == "new"
 
 
+def test_a_refused_payload_of_a_known_name_is_a_duplicate_when_it_comes_again() -> None:
+    ring = _ring(8, 2)
+    ring.add(key_of(1, says=5))
+    assert [ring.check(key_of(1, says=said)) for said in (0, 5, 6)] == [
+        "duplicate",
+        "duplicate",
+        "reused",
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30), st.integers(1, 6))
+def test_what_a_ring_answers_depends_only_on_the_keys_in_it(
+    sent: list[tuple[int, int]], capacity: int
+) -> None:
+    ring, kept = Ring(capacity), list[tuple[int, int]]()
+    for name, says in sent:
+        known = "reused" if name in {one for one, _ in kept} else "new"
+        expected = "duplicate" if (name, says) in kept else known
+        for one in (ring, _loaded(ring, capacity)):
+            assert one.check(key_of(name, says)) == expected
+        if expected != "duplicate":
+            ring.add(key_of(name, says))
+            kept = [*kept, (name, says)][-capacity:]
+
+
 def test_checking_remembers_nothing() -> None:
     ring = Ring(8)
     assert [ring.check(key_of(1)) for _ in range(2)] == ["new", "new"]

@@ -183,6 +183,19 @@ def test_a_dead_letter_is_remembered_too_so_that_sent_again_it_is_a_duplicate() 
     assert _dead(one) == ["unknown_task"]
 
 
+def test_a_reused_id_is_refused_once_however_often_its_entry_is_read() -> None:
+    one = machine()
+    log = entries([add_task(), rows(1), rows(2, id="a 1")])
+    feed(one, log)
+    one.rereading = True
+    feed(one, log)
+    one.rereading = False
+    feed(one, log[2:])
+    assert _dead(one) == ["id_reused"]
+    told = one.counters
+    assert (told.dead_events, told.reread_events, told.duplicate_events) == (1, 3, 1)
+
+
 def test_an_entry_without_a_name_dies_once_for_each_place() -> None:
     anonymous = {"data": "x"}
     assert _dead(_fed(anonymous, anonymous)) == ["missing_field", "missing_field"]
