@@ -4,6 +4,7 @@
     <root>/000042/manifest.json    what the cut contains, with sha256 and size of every file
     <root>/000042/state.json       counters, vocabularies, specs: everything that is not a tensor
     <root>/000042/state.safetensors, segment files (unchanged ones are hard links to the parent's)
+    <root>/000041.bad              a cut that could not be used, set aside for a person; the newest BAD_KEPT stay
 
 A sequence number is never used twice, and `CURRENT` is what makes a cut count. Fall-back follows the ancestors
 that it names, never the order of directories. `CURRENT` and the manifests carry a digest of themselves.
@@ -36,6 +37,7 @@ STATE_JSON = "state.json"
 STATE_TENSORS = "state.safetensors"
 WAY_OUT = "restore the directory from a backup, or move it away to start afresh"
 LINEAGE = 64  # ancestors that CURRENT names, more than are ever needed to fall back
+BAD_KEPT = 2  # cuts set aside that stay, to see what went wrong; more would fill the disk
 PAYLOAD = frozenset({"files", "segments"})  # the part of a manifest that is not header
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IntegrityError)  # how a damaged file shows
 
@@ -146,7 +148,8 @@ class Store:
     def newest_good(self) -> Recovered | None:
         """The current cut, or its nearest good ancestor; None where nothing was ever made current.
 
-        A cut that is torn, damaged or of a newer schema is set aside as `<seq>.bad`; nothing is deleted.
+        A cut that is torn, damaged or of a newer schema is set aside as `<seq>.bad`. Once a good one is found
+        the oldest of those are removed; where there is none, nothing is.
         Raises IntegrityError when cuts exist and none of them is good: starting afresh must be a decision.
         """
         lineage = self.lineage()
@@ -164,12 +167,18 @@ class Store:
             found.set_aside.extend(set_aside)
             if place:
                 self.make_current([kept for kept in lineage[place:] if self.path(kept).exists()])
+            self._remove_old_bad()
             return found
         if lineage:
             raise IntegrityError(
                 f"no checkpoint below {self.root} is usable ({'; '.join(set_aside[:5])}); {WAY_OUT}"
             )
         return None
+
+    def _remove_old_bad(self) -> None:
+        bad = [path for path in self.root.glob("*.bad") if path.stem.isdigit()]
+        for path in sorted(bad, key=lambda path: -int(path.stem))[BAD_KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def load(self, seq: int) -> Recovered:
         """Read one cut whole, comparing every file with its manifest."""

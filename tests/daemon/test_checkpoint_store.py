@@ -122,6 +122,16 @@ def test_when_no_cut_is_good_nothing_starts_afresh(store: Store) -> None:
     assert len(list(store.root.glob("*.bad"))) == 3
 
 
+def test_only_the_newest_cuts_that_were_set_aside_stay(tmp_path: Path) -> None:
+    store = line_of_cuts(tmp_path, 5)
+    for seq in (5, 4, 3):
+        (store.path(seq) / STATE_JSON).unlink()
+    assert _good(store) == 2
+    assert sorted(path.name for path in store.root.glob("*.bad")) == ["000004.bad", "000005.bad"]
+    assert _good(store) == 2
+    assert store.highest() == 5, "a number would be used twice"
+
+
 def test_orphans_go_and_what_counts_or_was_set_aside_stays(store: Store) -> None:
     shutil.copytree(store.path(3), store.path(4))
     shutil.copytree(store.path(3), store.temporary(5))
