@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from daemon.types import Json
 
 IDLE_S = 0.25  # an idle loop makes its state durable this soon, so that producers at their bound may go on
+# s from a checkpoint that failed to the next, doubling from the first to the longest: a full disk is not helped by
+# writing to it. One that somebody waits for is tried at once.
+RETRY_S = (1.0, 60.0)
 FULL_RETRY_S = (
     0.5  # how often a full server is asked again whether it takes dead letters and journal lines
 )
@@ -40,16 +43,18 @@ class Durability:
         self._staged_seq = parts.machine.outbox.last_seq
         self._staged_at = monotonic()
         self._asked = False
+        self._retry_s = RETRY_S[0]
+        self._retry_at = 0.0  # no checkpoint that nobody waits for is tried before
         self._next_commit = 0.0
         self._is_full = False  # the server took no dead letters and journal lines when last asked
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a cut should be taken at the next barrier, whatever the clock says."""
-        return self._asked
+        """Whether a cut should be taken at the next barrier, however soon that is."""
+        return self._asked and monotonic() >= self._retry_at
 
     def ask(self) -> None:
-        """Take a cut at the next barrier."""
+        """Take a cut at the next barrier, or as soon as one may be tried again after one that failed."""
         self._asked = True
 
     def applied(self, size: int) -> None:
@@ -71,8 +76,8 @@ class Durability:
         if outcome is not None:
             self._settle(outcome, loop)
         aged = self._is_dirty and monotonic() - self._staged_at >= self._config.checkpoint.every_s
-        due = self._asked or aged or loop.steering.wants_checkpoint or self.publication.is_due
-        if due and not self.checkpointer.busy:
+        due = (self._asked or aged or self.publication.is_due) and monotonic() >= self._retry_at
+        if (due or loop.steering.wants_checkpoint) and not self.checkpointer.busy:
             self.stage(loop)
 
     def stage(self, loop: Loop) -> None:
@@ -136,14 +141,10 @@ class Durability:
 
     def _settle(self, outcome: Written | Failed, loop: Loop) -> None:
         if isinstance(outcome, Failed):
-            self._events_since += (
-                1  # what the cut contained is not durable: the next one is due in time
-            )
-            if outcome.header["publish"] is not None:
-                self.publication.ask(outcome.header["publish"]["reason"])
-            self._health.fault("checkpoint_failed", outcome.reason)
+            self._failed(outcome)
             loop.steering.failed(outcome)
             return
+        self._retry_s, self._retry_at = RETRY_S[0], 0.0
         self._health.checkpointed(outcome)
         self.committer.durable(outcome.header, self.checkpointer.retained())
         for published in self.publication.outcomes():
@@ -151,3 +152,13 @@ class Durability:
             kind = "snapshot_failed" if published.error else "snapshot_published"
             loop.journal(kind, {"version": published.version, "error": published.error})
         loop.steering.durable(outcome)
+
+    def _failed(self, outcome: Failed) -> None:
+        """What the cut contained is not durable: the next one is due in time, but not at once."""
+        self._events_since += 1
+        if outcome.header["publish"] is not None:
+            self.publication.ask(outcome.header["publish"]["reason"])
+        detail = f"{outcome.reason[:200]}; tried again in at most {self._retry_s:g} s"
+        self._health.fault("checkpoint_failed", detail)
+        self._retry_at = monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_S[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from daemon import checkpointer as writing
 from daemon.checkpoint_store import Store
 from daemon.config import Checkpoint, Stream
 from daemon.sources.memory import MemoryLog
+from daemon.types import Request
 from tests.support.core import (
     Killed,
     add_task,
@@ -161,6 +163,41 @@ def test_a_cut_that_failed_is_tried_again_and_nothing_left_meanwhile(
     play(one, script())
     assert "No space left" in _faults(one)["checkpoint_failed"]["detail"]
     assert is_quiet(one)
+
+
+def _attempts(one: Loop, clock: list[float], until: float) -> list[float]:
+    """When an idle loop tried to take a cut, looking four times a second."""
+    found: list[float] = []
+    while clock[0] < until:
+        clock[0] += 0.25
+        one.durability.idle()
+        one.durability.look(one)
+        if one.durability.checkpointer.busy:
+            found.append(clock[0])
+        one.durability.wait(one)
+    return found
+
+
+def test_cuts_that_fail_are_tried_less_and_less_often_but_at_once_for_whoever_waits(
+    settings: Config, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("daemon.durability.monotonic", lambda: clock[0])
+    monkeypatch.setattr("daemon.durability.RETRY_S", (1.0, 60.0))
+    one = loop(settings, log)
+    one.durability.applied(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "write_tensors", _refuse)
+        tried = _attempts(one, clock, 250.0)
+        waits = [late - early for early, late in pairwise(tried)]
+        assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert not one.durability.is_urgent
+        one.steering.checkpoint(Request("checkpoint", {}, lambda _: None))
+        assert _attempts(one, clock, 250.25) == [250.25]
+    assert _attempts(one, clock, 311.0) == [310.25], "the disk is good again"
+    one.durability.applied(1)
+    monkeypatch.setattr(writing, "write_tensors", _refuse)
+    assert _attempts(one, clock, 313.0) == [311.25, 312.25]
 
 
 def test_a_snapshot_asked_for_with_a_cut_that_failed_is_published_with_the_next(

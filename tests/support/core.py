@@ -275,6 +275,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.loop.FENCE_S", 0.0)
     monkeypatch.setattr("daemon.loop.BACK_OFF_S", (0.001, 0.002))
     monkeypatch.setattr("daemon.durability.IDLE_S", 0.0)
+    monkeypatch.setattr("daemon.durability.RETRY_S", (0.0, 0.0))
     monkeypatch.setattr("daemon.durability.FULL_RETRY_S", 0.0)
 
 
