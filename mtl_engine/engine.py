@@ -21,6 +21,7 @@ from mtl_engine.registry import Registry
 from mtl_engine.replay import Replay
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
+from mtl_engine.tasks.base import Scores
 from mtl_engine.trainer import Settings, Trainer
 from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
@@ -186,12 +187,12 @@ class Engine:
         """The present model becomes the teacher, without a switch."""
         self._trainer.refresh_teacher()
 
-    def evaluate_held_out(self) -> dict[str, dict[str, float]]:
-        """Metrics of every task on its hold-outs."""
+    def evaluate_held_out(self) -> dict[str, Scores]:
+        """Metrics of every task on its hold-outs; None where one is not defined on them."""
         return self._held_out.scores(self._trainer.model, self._trainer.weights())[0]
 
-    def evaluate(self, task: str, x: Any, y: Any) -> dict[str, float]:
-        """Metrics on other rows; a label never seen counts as wrong. Changes no state."""
+    def evaluate(self, task: str, x: Any, y: Any) -> Scores:
+        """Metrics on other rows, None where undefined; a label never seen counts as wrong. Changes no state."""
         rows, target = self._trainer.registry.check(task, x, y)
         return self._trainer.registry[task].kind.scores(self._outputs(task, rows), target)
 

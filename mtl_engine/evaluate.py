@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from mtl_engine.model import Model
 from mtl_engine.policies.balanced import Balanced
 from mtl_engine.registry import Registry, Task
 from mtl_engine.replay_table import ReplayTable
+from mtl_engine.tasks.base import Scores, finite
 from mtl_engine.types import Array, Json, Rows, Target
 
 HELD_OUT_ROWS = 500  # of one task, at most
@@ -99,9 +99,9 @@ class HeldOut:
 
     def scores(
         self, model: Model, weights: Mapping[str, Tensor]
-    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-        """All metrics by task, and the primary one by part (a task's rows of one phase)."""
-        whole: dict[str, dict[str, float]] = {}
+    ) -> tuple[dict[str, Scores], dict[str, float]]:
+        """All metrics by task, and the primary one by part (a task's rows of one phase) where it is defined."""
+        whole: dict[str, Scores] = {}
         parts: dict[str, float] = {}
         for name in self.tables:
             if not model.columns(name):
@@ -113,7 +113,7 @@ class HeldOut:
             for number in np.unique(phase_H).tolist():
                 mine = np.flatnonzero(phase_H == number)
                 score = kind.scores(z_HC[torch.from_numpy(mine)], target.take(mine))[kind.primary]
-                if not math.isnan(score):
+                if score is not None:
                     parts[self._part(name, number)] = score
         return whole, parts
 
@@ -176,6 +176,13 @@ class Matrix:
     def add(self, row: Json) -> None:
         self.rows = [*self.rows, row][-MATRIX_ROWS:]
 
+    def load_state(self, rows: Iterable[Json]) -> None:
+        """Take over saved rows; where an earlier version saved a score that is no number, there is none."""
+        self.rows = [
+            {**row, "scores": finite(row["scores"]), "parts": _defined(row["parts"])}
+            for row in rows
+        ]
+
     def report(self, last: Json | None = None) -> Json:
         """All rows and the numbers; `last` is a row for the present, not kept."""
         rows = self.rows if last is None else [*self.rows, last]
@@ -192,6 +199,10 @@ class Matrix:
             "forgetting": _mean([max(earlier[part]) - end[part] for part in older]),
             "bwt": _mean([end[part] - earlier[part][0] for part in older]),
         }
+
+
+def _defined(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in finite(metrics).items() if value is not None}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -116,7 +116,7 @@ def load(path: str | Path) -> SnapshotModel:
 
 def _write_json(path: Path, content: Json) -> None:
     with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
+        json.dump(content, file, indent=1, ensure_ascii=False, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
 

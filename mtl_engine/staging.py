@@ -68,13 +68,13 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
     tensors = {name: torch.as_tensor(value) for name, value in found.tensors.items()}
     try:
         _load(meta, tensors, found.segments, trainer, held_out)
+        matrix.load_state(meta["matrix"])
     except StateError:
         raise
     except (KeyError, IndexError, TypeError, RuntimeError, EngineError) as error:
         raise StateError(
             f"the state does not fit this engine: {type(error).__name__}: {error}"
         ) from error
-    matrix.rows = list(meta["matrix"])
 
 
 def _load(

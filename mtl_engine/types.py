@@ -297,4 +297,4 @@ class SwitchReport:
     previous_task: str | None
     previous_phase: str | None
     step: int
-    scores: Mapping[str, float]
+    scores: Mapping[str, float | None]

@@ -16,10 +16,10 @@ def engine(x: np.ndarray, y: list[int]) -> float:
     report = own.observe("digits", x, y)
     own.hold_out("digits", x, y)
     switched = own.switch_task("digits", phase="second")
-    scores: dict[str, float] = own.evaluate("digits", x, y)
+    scores: dict[str, float | None] = own.evaluate("digits", x, y)
     own.snapshot(Path("somewhere"))
     own.remove_task("digits")
-    return report.step + scores["accuracy"] + switched.step
+    return report.step + (scores["accuracy"] or 0.0) + switched.step
 
 
 def producer(x: np.ndarray, y: list[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from mtl_engine.errors import BadRows
 from mtl_engine.types import Array, Json, Target
+
+Scores = dict[str, float | None]
+"""Metrics by name. None: not defined on these rows, or no finite number; scores are JSON, which has no NaN."""
 
 
 class TaskType(ABC):
@@ -57,8 +61,8 @@ class TaskType(ABC):
         """Distance from a teacher's outputs, which may have fewer columns."""
 
     @abstractmethod
-    def null_loss(self) -> float:
-        """Loss of the best constant predictor on the stream so far; NaN before any row."""
+    def null_loss(self) -> float | None:
+        """Loss of the best constant predictor on the stream so far; None before any row."""
 
     @abstractmethod
     def predict(self, z_HC: Tensor) -> Any:
@@ -68,7 +72,7 @@ class TaskType(ABC):
     def probabilities(self, z_HC: Tensor) -> Array: ...
 
     @abstractmethod
-    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]: ...
+    def scores(self, z_HC: Tensor, target: Target) -> Scores: ...
 
     def raw(self, z_BC: Tensor) -> Tensor:
         """Outputs in units that stay comparable while statistics move; the inverse of `standard`."""
@@ -86,6 +90,14 @@ class TaskType(ABC):
 
     @abstractmethod
     def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None: ...
+
+
+def finite(metrics: Mapping[str, float | None]) -> Scores:
+    """The metrics, with None for those that are no finite number."""
+    return {
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in metrics.items()
+    }
 
 
 def present(task: str, mask: Any, shape: tuple[int, ...]) -> Array | None:

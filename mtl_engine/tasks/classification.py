@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_engine import losses
 from mtl_engine.errors import BadRows
-from mtl_engine.tasks.base import TaskType, both, present, weights
+from mtl_engine.tasks.base import Scores, TaskType, both, present, weights
 from mtl_engine.types import Array, Json, Target, TaskSpec
 from mtl_engine.vocabulary import Vocabulary, is_list
 
@@ -85,11 +85,11 @@ class Classification(TaskType):
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_cross_entropy(z_BC, teacher_BC, temperature)
 
-    def null_loss(self) -> float:
+    def null_loss(self) -> float | None:
         """Entropy of the class frequencies."""
         count_C = self.seen_C[self.seen_C > 0]
         if not count_C.size:
-            return float("nan")
+            return None
         p_C = count_C / count_C.sum()
         return float(-(p_C * np.log(p_C)).sum())
 
@@ -104,10 +104,10 @@ class Classification(TaskType):
     def probabilities(self, z_HC: Tensor) -> Array:
         return torch.softmax(z_HC.float(), 1).numpy()
 
-    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
+    def scores(self, z_HC: Tensor, target: Target) -> Scores:
         weight_H = target.ones()
         if not weight_H.sum() or not z_HC.shape[1]:
-            return {"accuracy": float("nan")}
+            return {"accuracy": None}
         right_H = z_HC.argmax(1).numpy() == target.y
         return {"accuracy": float(np.average(right_H, weights=weight_H))}
 

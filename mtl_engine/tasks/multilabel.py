@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_engine import losses
 from mtl_engine.errors import BadRows
-from mtl_engine.tasks.base import TaskType, both, matrix, present, weights
+from mtl_engine.tasks.base import Scores, TaskType, both, matrix, present, weights
 from mtl_engine.types import Array, Json, Target, TaskSpec
 
 
@@ -81,13 +81,13 @@ class Multilabel(TaskType):
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_binary_cross_entropy(z_BC, teacher_BC, temperature)
 
-    def null_loss(self) -> float:
+    def null_loss(self) -> float | None:
         """Entropy of each column's frequency, weighted by the column's part of the loss."""
         total_C, ones_C = (
             self.count_2C[:, self.count_2C[0] > 0] if self._width else np.zeros((2, 0))
         )
         if not total_C.size:
-            return float("nan")
+            return None
         p_C = np.clip(ones_C / total_C, 1e-12, 1 - 1e-12)
         entropy_C = -(p_C * np.log(p_C) + (1 - p_C) * np.log(1 - p_C))
         return float(np.average(entropy_C, weights=total_C))
@@ -98,10 +98,10 @@ class Multilabel(TaskType):
     def probabilities(self, z_HC: Tensor) -> Array:
         return torch.sigmoid(z_HC.float()).numpy()
 
-    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
+    def scores(self, z_HC: Tensor, target: Target) -> Scores:
         given_HC = target.ones() > 0
         if not given_HC.any():
-            return {"f1": float("nan"), "accuracy": float("nan")}
+            return {"f1": None, "accuracy": None}
         yes_HC, is_HC = (z_HC > 0).numpy() & given_HC, (target.y == 1) & given_HC
         hits, all_ = float((yes_HC & is_HC).sum()), float(yes_HC.sum() + is_HC.sum())
         right = float(((yes_HC == is_HC) & given_HC).sum() / given_HC.sum())

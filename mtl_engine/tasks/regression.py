@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_engine import losses, running
 from mtl_engine.errors import BadRows
-from mtl_engine.tasks.base import TaskType, both, matrix, present, weights
+from mtl_engine.tasks.base import Scores, TaskType, both, finite, matrix, present, weights
 from mtl_engine.types import LARGEST, Array, Json, Target, TaskSpec
 from mtl_engine.vocabulary import is_list
 
@@ -71,10 +71,10 @@ class Regression(TaskType):
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.squared_error(z_BC[:, : teacher_BC.shape[1]], teacher_BC, None)
 
-    def null_loss(self) -> float:
+    def null_loss(self) -> float | None:
         """The variance in standardised units: 1, or 0 for a target that never varied."""
         count_C, _, m2_C = self.stats_3C
-        return float((m2_C[count_C > 0] > 0).mean()) if (count_C > 0).any() else float("nan")
+        return float((m2_C[count_C > 0] > 0).mean()) if (count_C > 0).any() else None
 
     def predict(self, z_HC: Tensor) -> Any:
         return self.raw(z_HC).numpy()
@@ -85,20 +85,23 @@ class Regression(TaskType):
             f"{self.name} is a regression and has no probabilities: use predict",
         )
 
-    def scores(self, z_HC: Tensor, target: Target) -> dict[str, float]:
+    def scores(self, z_HC: Tensor, target: Target) -> Scores:
+        """R2 is not defined where no column has two different values."""
         given_HC = target.ones() > 0
         if not given_HC.any():
-            return {"r2": float("nan"), "mae": float("nan"), "rmse": float("nan")}
-        error_HC = np.where(given_HC, self.raw(z_HC).numpy() - target.y, 0.0)
-        mean_C = np.where(given_HC, target.y, 0.0).sum(0) / np.maximum(given_HC.sum(0), 1)
-        spread = float((np.where(given_HC, target.y - mean_C, 0.0) ** 2).sum())
+            return {"r2": None, "mae": None, "rmse": None}
+        y_HC = target.y.astype(np.float64)  # in which the mean of equal values is that value
+        error_HC = np.where(given_HC, self.raw(z_HC).numpy() - y_HC, 0.0)
+        mean_C = np.where(given_HC, y_HC, 0.0).sum(0) / np.maximum(given_HC.sum(0), 1)
+        spread = float((np.where(given_HC, y_HC - mean_C, 0.0) ** 2).sum())
         squares, count = float((error_HC**2).sum()), float(given_HC.sum())
-        r2 = 1 - squares / spread if spread > 0 else float("nan")
-        return {
-            "r2": r2,
-            "mae": float(np.abs(error_HC).sum() / count),
-            "rmse": (squares / count) ** 0.5,
-        }
+        return finite(
+            {
+                "r2": 1 - squares / spread if spread > 0 else None,
+                "mae": float(np.abs(error_HC).sum() / count),
+                "rmse": (squares / count) ** 0.5,
+            }
+        )
 
     def raw(self, z_BC: Tensor) -> Tensor:
         mean_C, deviation_C = self._units(z_BC)

@@ -171,7 +171,7 @@ def _constant(kind: TaskType, target: Target, columns: list[float]) -> float:
 def test_the_null_loss_is_unknown_before_the_first_label(name: str) -> None:
     kind = kind_of(name)
     accepted(kind, None)
-    assert np.isnan(kind.null_loss())
+    assert kind.null_loss() is None
 
 
 def test_growing_a_head_keeps_its_old_columns_to_the_bit(name: str) -> None:
@@ -238,6 +238,23 @@ def test_predictions_come_back_as_the_labels_that_went_in(name: str) -> None:
             assert found.tolist() == np.asarray(given).tolist()
             assert type(found.tolist()[0]) is type(np.asarray(given).tolist()[0])
         assert scores[kind.primary] == pytest.approx(1.0)
+
+
+def test_scores_of_rows_without_a_label_are_not_defined(name: str) -> None:
+    kind = kind_of(name)
+    target = accepted(kind, labels_of(name, ROWS), [0] * ROWS)
+    found = kind.scores(torch.zeros(ROWS, max(kind.needed(target), 2)), target)
+    assert kind.primary in found
+    assert set(found.values()) == {None}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_of_outputs_that_are_no_numbers_are_json_all_the_same(name: str, bad: float) -> None:
+    kind = kind_of(name)
+    target = accepted(kind, labels_of(name, ROWS))
+    z_BC = outputs(kind, target)
+    z_BC[3] = bad
+    json.dumps(kind.scores(z_BC, target), allow_nan=False)
 
 
 def test_the_state_goes_through_json_and_comes_back(name: str) -> None:

@@ -42,6 +42,16 @@ def test_the_matrix_keeps_a_bounded_number_of_rows() -> None:
     assert matrix.rows[-1]["parts"]["a"] == MATRIX_ROWS + 9
 
 
+def test_scores_that_an_earlier_version_saved_as_no_numbers_are_left_out() -> None:
+    nan, matrix = float("nan"), Matrix()
+    old = [row(a=0.9, b=-float("inf")), row(a=0.5, b=0.7)]
+    matrix.load_state([{**line, "scores": {"a": nan, "b": 0.5}} for line in old])
+    found = matrix.report()
+    assert [line["scores"] for line in found["rows"]] == [{"a": None, "b": 0.5}] * 2
+    assert [line["parts"] for line in found["rows"]] == [{"a": 0.9}, {"a": 0.5, "b": 0.7}]
+    assert found["forgetting"] == pytest.approx(0.4)
+
+
 def held(cuts: list[int]) -> HeldOut:
     """Hold-outs of 2,000 rows of four classes that came in events cut at `cuts`."""
     registry = Registry(None, 16)

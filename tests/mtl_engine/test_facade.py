@@ -122,6 +122,26 @@ def test_held_out_rows_are_scored_at_a_switch_and_never_trained_on() -> None:
     json.dumps(matrix, allow_nan=False)
 
 
+def test_a_score_that_is_not_defined_is_null_wherever_it_leaves(tmp_path: Path) -> None:
+    one = engine()
+    one.add_task(TaskSpec("price", modality="embedding", kind="regression"))
+    one.add_task(TaskSpec("later", modality="text"))
+    x = DRAW.standard_normal((12, 3)).astype(np.float32)
+    one.observe("price", x, PRICES)
+    one.hold_out("price", x[:7], [0.1] * 7)  # all equal: no part of their variance can be explained
+    assert one.evaluate_held_out()["price"]["r2"] is None
+    assert one.evaluate_held_out()["price"]["mae"] is not None
+    switched = one.switch_task("price", phase="first")
+    assert switched.scores == {"price": None}
+    assert one.describe()["tasks"][1]["null_loss"] is None
+    assert one.matrix()["average_accuracy"] is None
+    one.snapshot(tmp_path / "snapshot")
+    manifest = (tmp_path / "snapshot" / "manifest.json").read_text()
+    assert json.loads(manifest)["scores"]["price"]["r2"] is None
+    left = [one.matrix(), one.describe(), one.state_dict().meta, one.evaluate("price", x, [1] * 12)]
+    json.dumps(left, allow_nan=False)
+
+
 def test_a_removed_task_is_gone_and_the_others_answer_as_before() -> None:
     one = taught(3)
     before = one.predict("sky", TEXTS).tolist()
