@@ -18,7 +18,7 @@ import structlog
 import torch
 
 import mtl_engine.engine
-from daemon import logs, notify
+from daemon import finite, logs, notify
 from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
@@ -198,7 +198,7 @@ def _declare(tasks: list[Json], loop: Loop) -> None:
     """Write the tasks of the configuration into the log, each once, so that they are ordered with the data."""
     for spec in tasks:
         body = {key: value for key, value in spec.items() if key != "name"}
-        data = json.dumps(body, sort_keys=True)
+        data = finite.dumps(body, sort_keys=True)
         fields = {
             "specversion": "1.0", "source": "mtld", "type": "mtl.task.add.v1", "subject": str(spec["name"]),
             "id": blake2b(f"{spec['name']}{data}".encode(), digest_size=16).hexdigest(),

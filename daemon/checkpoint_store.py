@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from daemon import finite
 from daemon.errors import IntegrityError
 from mtl_engine.state import read_tensors, sha256
 
@@ -191,13 +192,13 @@ class Store:
             segments={
                 name: read_tensors(path / segment_file(name)) for name in manifest["segments"]
             },
-            meta=json.loads((path / STATE_JSON).read_bytes()),
+            meta=finite.loads((path / STATE_JSON).read_bytes()),
         )
 
 
 def sealed(body: Json) -> bytes:
     """JSON with a digest of itself."""
-    return json.dumps({**body, "digest": _digest(body)}, indent=1).encode()
+    return finite.dumps({**body, "digest": _digest(body)}, indent=1).encode()
 
 
 def opened(data: bytes) -> Json:
@@ -210,6 +211,14 @@ def opened(data: bytes) -> Json:
     if body.pop("digest") != _digest(body):
         raise IntegrityError("it is not what was written: its digest differs")
     return body
+
+
+def encoded(meta: Json) -> bytes | ValueError:
+    """The bytes of state.json, or why there are none: that costs a checkpoint, not the process."""
+    try:
+        return finite.dumps(meta).encode()
+    except ValueError as error:
+        return error
 
 
 def _digest(body: Json) -> str:

@@ -6,7 +6,6 @@ release the interpreter. What lies where is told in `daemon/checkpoint_store.py`
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -26,6 +25,7 @@ from daemon.checkpoint_store import (
     STATE_JSON,
     STATE_TENSORS,
     Store,
+    encoded,
     sealed,
     segment_file,
     sync_directory,
@@ -140,7 +140,7 @@ class Checkpointer:
                 }
         self._forget_all_but(cut)
         versions = {name: version for name, (version, _) in cut.segments.items()}
-        meta = json.dumps(cut.meta).encode()
+        meta = encoded(cut.meta)
         job = _Job(self._next_seq, tensors, fresh, versions, meta, cut.header, cut.weights, then)
         job.stage_s = monotonic() - begin
         self._next_seq += 1
@@ -210,9 +210,7 @@ class Checkpointer:
         self._durable_versions = {}  # the reason may lie in a parent's file: link none of them
         if not job.is_renamed:
             return  # a directory of that name would be somebody else's
-        with suppress(
-            *DAMAGE
-        ):  # where CURRENT cannot be read it stays: the next recovery will know
+        with suppress(*DAMAGE):  # an unreadable CURRENT stays: the next recovery will know
             if self.store.lineage()[:1] == [job.seq]:
                 self._follow(job)
             else:
@@ -251,6 +249,8 @@ class Checkpointer:
 
     def _fill(self, tmp: Path, job: _Job, parent: int | None) -> Json:
         """Write or link every file; returns the manifest."""
+        if isinstance(job.meta, ValueError):
+            raise job.meta
         files: Json = {}
         linked = job.versions.keys() - job.fresh.keys()
         old: Json = self.store.manifest(parent or 0)["files"] if linked else {}
@@ -290,7 +290,7 @@ class _Job:
     tensors: Mapping[str, Array]
     fresh: Mapping[str, Mapping[str, Array]]
     versions: dict[str, int]
-    meta: bytes
+    meta: bytes | ValueError
     header: Json
     weights: frozenset[str]
     then: Callable[[], None] | None

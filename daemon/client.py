@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from daemon import finite
 from daemon.errors import (
     BrokerFull,
     ConfigError,
@@ -54,7 +54,7 @@ def call(state_dir: Path, name: str, args: Json | None = None, timeout_s: float 
     """The daemon's answer to one command; raises what the daemon says went wrong, NotRunning or TimedOut."""
     path = state_dir / SOCKET
     deadline = time.monotonic() + timeout_s
-    line = json.dumps({"name": name, "args": args or {}}, separators=(",", ":")).encode() + b"\n"
+    line = finite.dumps({"name": name, "args": args or {}}, separators=(",", ":")).encode() + b"\n"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:
@@ -94,7 +94,7 @@ def _line(connection: socket.socket, deadline: float) -> bytes:
 
 def _opened(answer: bytes, name: str) -> Json:
     try:
-        reply: object = json.loads(answer)
+        reply: object = finite.loads(answer)
     except ValueError:
         reply = None
     if not isinstance(reply, dict):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from daemon import finite
 from daemon.errors import ConfigError
 from daemon.strict import build, refuse_unknown, setting
 from daemon.types import Json, Limits
@@ -205,6 +206,10 @@ def _tasks(tables: object) -> list[Json]:
         refuse_unknown(spec, TASK_KEYS, f"task[{number}]")
         if not isinstance(spec.get("name"), str) or not spec["name"]:
             raise ConfigError(f'task[{number}] has no name; every [[task]] needs name = "..."')
+        try:
+            finite.dumps(spec)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"task[{number}] goes into the log as JSON: {error}") from None
     return specs
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
+from daemon import finite
 from daemon.client import address
 from daemon.errors import Refused
 from daemon.types import Json, Request
@@ -154,7 +155,7 @@ class ControlServer:
 
     def _reply(self, client: _Client, reply: Json) -> None:
         self._answers.put(
-            (client, json.dumps(reply, separators=(",", ":"), default=str).encode() + b"\n")
+            (client, finite.dumps(reply, separators=(",", ":"), default=str).encode() + b"\n")
         )
         self._nudge()
 
@@ -218,4 +219,4 @@ def _parse(line: bytes) -> tuple[str, Json]:
 
 
 def _error(message: str, exit_code: int) -> bytes:
-    return json.dumps({"error": message, "exit_code": exit_code}).encode() + b"\n"
+    return finite.dumps({"error": message, "exit_code": exit_code}).encode() + b"\n"

@@ -112,6 +112,6 @@ class Publication:
             releases.point_latest(self.models, final.name)
             reach("snapshot_aliased")
             releases.retain(self.models, self._settings.keep)
-        except (OSError, EngineError) as error:
+        except (OSError, ValueError, EngineError) as error:
             return Published(version, "", f"{type(error).__name__}: {error}")
         return Published(version, str(final), scores=manifest["scores"])

@@ -7,7 +7,6 @@ rename: whoever follows it sees one whole snapshot, never none and never half of
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from daemon import finite
 from daemon.errors import IntegrityError, Refused
 from daemon.types import Json
 
@@ -83,7 +83,7 @@ def manifest(directory: Path) -> Json:
             raise IntegrityError(
                 f"{path} is larger than {_MAX_MANIFEST_BYTES} bytes; it is not a manifest"
             )
-        found: object = json.loads(path.read_bytes())
+        found: object = finite.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from None
     if not isinstance(found, dict) or not isinstance(cast("Json", found).get("files"), dict):

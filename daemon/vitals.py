@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import asdict, fields
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from daemon import finite
 from daemon.types import Json, Vitals
 
 NAME = "vitals.json"
@@ -38,7 +38,7 @@ def age_s(stamp: str) -> float | None:
 def write(path: Path, vitals: Vitals) -> None:
     """Replace the file whole. It is not fsynced: after a power cut it says nothing that is still true."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(vitals), separators=(",", ":")), encoding="utf-8")
+    temporary.write_text(finite.dumps(asdict(vitals), separators=(",", ":")), encoding="utf-8")
     temporary.replace(path)
 
 
@@ -47,7 +47,7 @@ def read(path: Path) -> Vitals | None:
     try:
         if path.stat().st_size > MAX_BYTES:
             return None
-        found: object = json.loads(path.read_bytes())
+        found: object = finite.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(found, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,7 +32,7 @@ File = Annotated[
 def show(call: Call, config: File = None) -> None:
     """Print every setting in effect, defaults included, as the TOML that would set it."""
     settings = load(config, {"state_dir": call.state}).to_dict()
-    call.show(settings, lambda: list(toml(settings)))
+    call.show(_spelled(settings), lambda: list(toml(settings)))
 
 
 @app.command()
@@ -75,3 +76,12 @@ def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(one) for one in cast('list[object]', value))}]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+
+
+def _spelled(value: object) -> object:
+    """The same with inf and nan, for which JSON has no word, as TOML spells them."""
+    if isinstance(value, dict):
+        return {key: _spelled(one) for key, one in cast("Json", value).items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(one) for one in cast("list[object]", value)]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import client
+from daemon import client, finite
 from daemon import vitals as vitals_file
 from daemon.config import check_url, password_file, state_directory
 from daemon.errors import IntegrityError, NotRunning
@@ -126,7 +125,7 @@ class Call:
     def show(self, result: Any, table: Callable[[], Sequence[str]]) -> None:
         """Print a result: JSON as it is, or the lines that `table` makes of it."""
         if self.output is Output.json:
-            sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+            sys.stdout.write(finite.dumps(result, indent=2, default=str) + "\n")
         else:
             sys.stdout.write("".join(f"{line}\n" for line in table()))
 

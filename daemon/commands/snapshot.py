@@ -100,14 +100,13 @@ def _row(entry: Json) -> tuple[Any, ...]:
 
 
 def _scores(entry: Json) -> Iterator[str]:
-    """One number a task: the first metric of each."""
+    """One number a task: the first metric of each, if it is defined."""
     scores = cast("Json", entry.get("scores") or {})
     for task, found in scores.items():
         value: object = (
             next(iter(cast("Json", found).values()), None) if isinstance(found, dict) else found
         )
-        if isinstance(value, int | float):
-            yield f"{task} {value:.3f}"
+        yield f"{task} {value:.3f}" if isinstance(value, int | float) else f"{task} -"
 
 
 def _told(found: Json, release: releases.Release) -> Iterator[str]:

@@ -219,9 +219,9 @@ def _task(task: Json, snapshot: Json) -> tuple[Any, ...]:
 
 
 def _score(score: object) -> Iterator[str]:
+    """Each metric with its name; one that is not defined on the hold-outs has no number."""
     if isinstance(score, int | float):
         yield f"{score:.3f}"
     elif isinstance(score, dict):
         for name, value in cast("Json", score).items():
-            if isinstance(value, int | float):
-                yield f"{name} {value:.3f}"
+            yield f"{name} {value:.3f}" if isinstance(value, int | float) else f"{name} -"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon import finite
 from daemon.commands.shared import Call, Output, fit, verb
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _follow(call: Call, journal: Journal, last: str, kind: str | None) -> None:
 def _write(call: Call, found: list[Line]) -> None:
     for line in found:
         sys.stdout.write(
-            (json.dumps(_told(line)) if call.output is Output.json else _line(line)) + "\n"
+            (finite.dumps(_told(line)) if call.output is Output.json else _line(line)) + "\n"
         )
     sys.stdout.flush()
 
@@ -70,7 +70,7 @@ def _write(call: Call, found: list[Line]) -> None:
 def _told(line: Line) -> dict[str, object]:
     """The line with its details as JSON; details that are none stay text."""
     try:
-        return {**asdict(line), "detail": json.loads(line.detail or "{}")}
+        return {**asdict(line), "detail": finite.loads(line.detail or "{}")}
     except ValueError:
         return asdict(line)
 

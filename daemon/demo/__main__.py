@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import signal
 import sys
@@ -12,6 +11,7 @@ from time import monotonic
 from types import FrameType
 from typing import NoReturn
 
+from daemon import finite
 from daemon.demo.data import MissingData
 from daemon.demo.report import stdout
 from daemon.errors import DaemonError
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     for line in ["", *result.lines(), "", f"{seconds:.0f} s in all."]:
         progress.say(line)
     if options.json:
-        progress.say(json.dumps(result.summary(seconds)))
+        progress.say(finite.dumps(result.summary(seconds)))
     return 0 if result.accounting.lost == 0 else 1
 
 

@@ -17,13 +17,12 @@ Evictions from the capped streams stay visible: `entries-added` minus `length`. 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from daemon import failpoints
+from daemon import failpoints, finite
 from daemon.identity import FIRST_ID
 from daemon.sources.fence import Fence
 from daemon.sources.link import Command, Keys, Link, checked, is_error, pairs, server_info
@@ -197,5 +196,5 @@ def _text(value: Any) -> str:
     """A field of a dead letter or journal line; a cut JSON value stays valid JSON."""
     if isinstance(value, str):
         return value.encode()[:FIELD_BYTES].decode("utf-8", "ignore")
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text if len(text.encode()) <= FIELD_BYTES else json.dumps({"cut": text[:1000]})
+    text = finite.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if len(text.encode()) <= FIELD_BYTES else finite.dumps({"cut": text[:1000]})

@@ -105,7 +105,7 @@ class Classification(TaskType):
         return torch.softmax(z_HC.float(), 1).numpy()
 
     def scores(self, z_HC: Tensor, target: Target) -> Scores:
-        weight_H = target.ones()
+        weight_H = target.ones().astype(np.float64)  # in which no sum of them overflows
         if not weight_H.sum() or not z_HC.shape[1]:
             return {"accuracy": None}
         right_H = z_HC.argmax(1).numpy() == target.y

@@ -257,6 +257,14 @@ def test_scores_of_outputs_that_are_no_numbers_are_json_all_the_same(name: str, 
     json.dumps(kind.scores(z_BC, target), allow_nan=False)
 
 
+def test_weights_of_any_size_leave_scores_that_are_numbers(name: str) -> None:
+    kind = kind_of(name)
+    target = accepted(kind, labels_of(name, ROWS), weight=[3e38] * ROWS)
+    found = kind.scores(outputs(kind, target), target)
+    assert None not in found.values()
+    assert found == kind.scores(outputs(kind, target), Target(target.y))
+
+
 def test_the_state_goes_through_json_and_comes_back(name: str) -> None:
     kind, fresh = kind_of(name), kind_of(name)
     target = accepted(kind, labels_of(name, ROWS))

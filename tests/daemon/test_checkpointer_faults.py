@@ -78,6 +78,18 @@ def test_other_tensors_may_hold_what_they_like(root: Path) -> None:
     assert isinstance(write(checkpointer, cut(3, tensors=more)), Written)
 
 
+def test_a_state_that_is_no_json_costs_a_cut_and_not_the_process(root: Path) -> None:
+    checkpointer, _ = _opened(root)
+    for name in ("meta", "header"):
+        outcome = write(checkpointer, cut(3, **{name: {"number": float("nan")}}))
+        assert isinstance(outcome, Failed)
+        assert "not JSON compliant" in outcome.reason
+        assert not outcome.not_finite
+        assert sorted(path.name for path in root.iterdir()) == ["000001", "000002", "CURRENT"]
+    assert isinstance(write(checkpointer, cut(4)), Written)
+    assert _number(root) == 4
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EIO, errno.EMFILE])
 @pytest.mark.parametrize(
     "where", ["os.link", "os.fsync", "Path.mkdir", "Path.rename", "Path.replace", "Path.open"]

@@ -88,6 +88,7 @@ def test_an_override_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
         ("task = 3", "task is 3; write each task as a [[task]] table"),
         ("[[task]]\nkind = 'regression'", "task[0] has no name"),
         ("[[task]]\nname = 'a'\n[[task]]\nname = 'a'", "task 'a' is declared twice"),
+        ("[[task]]\nname = 'a'\nshare = nan", "task[0] goes into the log as JSON: Out of range"),
         ('namespace = "a{b}"', "allowed are letters, digits"),
         (
             'redis_url = "http://x"',

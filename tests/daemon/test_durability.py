@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,21 @@ def _attempts(one: Loop, clock: list[float], until: float) -> list[float]:
             found.append(clock[0])
         one.durability.wait(one)
     return found
+
+
+def test_a_state_with_scores_that_are_no_numbers_is_gone_on_from(
+    settings: Config, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loop(settings, log)
+    one.machine.last_switch = {"scores": {"a": float("nan")}}
+    with monkeypatch.context() as patch:  # as an earlier version wrote it
+        patch.setattr(writing, "encoded", lambda meta: json.dumps(meta).encode())
+        play(one)
+    again = restarted(one, settings, log)
+    assert again.machine.last_switch == {"scores": {"a": None}}
+    log.add(rows(1, 8))
+    play(again)
+    assert "checkpoint_failed" not in _faults(again)
 
 
 def test_cuts_that_fail_are_tried_less_and_less_often_but_at_once_for_whoever_waits(

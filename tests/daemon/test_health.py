@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon import vitals
+from daemon import finite, vitals
 from daemon.sources.memory import MemoryLog
 from tests.support.core import add_task, ask, config, eager, fields, loop, play, rows
 
@@ -112,6 +113,30 @@ def test_another_build_is_told_and_the_reason(one: Loop) -> None:
     one.health.not_bit_exact("torch 1 -> 2")
     one.health.write(one, force=True)
     assert (_read(one).bit_exact, _read(one).bit_exact_reason) == (False, "torch 1 -> 2")
+
+
+def test_whatever_is_written_is_strict_json_where_scores_are_not_defined_too(
+    tmp_path: Path, one: Loop, log: MemoryLog
+) -> None:
+    def script() -> Script:
+        log.add(add_task("price", kind="regression", holdout=0.5))
+        x = [[place / 9, 1.0, 0.0] for place in range(24)]
+        log.add(fields("mtl.data.v1", "price", id="p", data={"x": x, "y": [0.1] * 24}))
+        log.add(fields("mtl.task.switch.v1", "price", id="s"))
+        yield None
+        answers = ask(one, "publish")
+        yield lambda: answers
+        yield None
+        one.health.write(one, force=True)
+        assert _read(one).snapshot["scores"]["price"]["r2"] is None
+
+    play(one, script())
+    switched = next(line for line in log.journal if line["kind"] == "task_switched")
+    assert switched["detail"]["scores"] == {"price": None}
+    texts = [path.read_text() for path in tmp_path.rglob("*.json")] + [finite.dumps([*log.journal])]
+    assert len(texts) >= 5
+    for text in texts:
+        json.loads(text, parse_constant=pytest.fail)
 
 
 def test_every_process_has_a_nonce_of_its_own(tmp_path: Path, log: MemoryLog, one: Loop) -> None:

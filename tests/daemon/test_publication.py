@@ -79,6 +79,15 @@ def test_the_manifest_says_what_it_is_and_why(tmp_path: Path, trained: LogMachin
     assert releases.target(tmp_path, "latest") == "v000001"
 
 
+def test_a_manifest_that_is_no_json_is_a_failure_that_is_told(
+    tmp_path: Path, trained: LogMachine
+) -> None:
+    intent = {"version": 1, "reason": float("nan")}
+    outcome = _published(Publication(tmp_path, Publish()), trained, intent)
+    assert "not JSON compliant" in outcome.error
+    assert releases.catalogue(tmp_path) == []
+
+
 def test_without_being_asked_there_is_no_intent(tmp_path: Path, trained: LogMachine) -> None:
     publication = Publication(tmp_path, Publish())
     assert not publication.is_due

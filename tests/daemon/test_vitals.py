@@ -34,6 +34,15 @@ def test_a_file_that_is_missing_or_no_vitals_reads_as_none(
     assert vitals.read(path) is None
 
 
+def test_scores_that_an_older_version_wrote_as_no_numbers_are_read_as_null(tmp_path: Path) -> None:
+    path = tmp_path / "vitals.json"
+    path.write_text('{"snapshot": {"scores": {"a": {"r2": NaN}}}}')
+    assert vitals.read(path) == Vitals(snapshot={"scores": {"a": {"r2": None}}})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        vitals.write(path, Vitals(rows_per_s=float("nan")))
+    assert vitals.read(path) is not None, "what was there is gone"
+
+
 def test_fields_of_a_newer_version_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "vitals.json"
     path.write_text('{"step": 3, "mood": "good"}')

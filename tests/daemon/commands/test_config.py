@@ -37,6 +37,13 @@ def test_every_setting_is_shown_as_json(mtld: Mtld, state: Path) -> None:
     assert found["password_file"] is None
 
 
+def test_infinity_which_json_has_not_is_shown_as_toml_spells_it(mtld: Mtld, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text("[engine]\nclip_norm = inf\n")
+    shown = mtld("config", "show", "-c", tmp_path / "one.toml", "-o", "json")
+    assert shown.json["engine"] == {"clip_norm": "inf"}
+    assert "clip_norm = inf" in mtld("config", "show", "-c", tmp_path / "one.toml").out
+
+
 def test_a_good_file_is_checked_and_a_bad_one_is_a_usage_error(mtld: Mtld, tmp_path: Path) -> None:
     good = tmp_path / "good.toml"
     good.write_text(TEXT)

@@ -51,6 +51,15 @@ def test_one_is_shown_by_any_of_its_names(mtld: Mtld, name: tuple[str, ...], ver
     assert "file        model.safetensors, 7 B" in shown
 
 
+def test_a_score_that_is_not_defined_has_no_number(mtld: Mtld, models: Path) -> None:
+    path = models / "v000002" / "manifest.json"
+    path.write_text(path.read_text().replace("0.8125", "NaN"))  # as an earlier version wrote it
+    assert mtld("snapshot", "list").out.splitlines()[1].endswith("fashion -")
+    shown = mtld("snapshot", "show", "-o", "json")
+    assert "NaN" not in shown.out
+    assert shown.json["scores"] == {"fashion": {"accuracy": None}}
+
+
 def test_an_unknown_one_is_refused(mtld: Mtld) -> None:
     result = mtld("snapshot", "show", "champion")
     assert result.code == 7

@@ -61,6 +61,13 @@ def test_a_training_daemon_is_healthy(mtld: Mtld, tell: Tell) -> None:
     assert "do next     nothing" in result.out
 
 
+def test_a_score_that_is_not_defined_has_no_number(mtld: Mtld, tell: Tell) -> None:
+    scores = {"price": {"r2": None, "mae": 0.25}}
+    tell(tasks=[{"name": "price"}], snapshot={"version": 1, "scores": scores})
+    assert mtld("status").out.splitlines()[-1].endswith("r2 - mae 0.250")
+    assert mtld("status", "-o", "json").json["snapshot"]["scores"] == scores
+
+
 def test_everything_fits_a_screen_of_80_columns(mtld: Mtld, tell: Tell) -> None:
     tell(**full())
     shown = mtld("status").out.splitlines()
