@@ -14,8 +14,9 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
+import redis
 import torch
 from report import finish
 from running import RunningDaemon, images, server
@@ -70,11 +71,14 @@ def daemon_steps_per_s(
     for start in range(0, num_rows, EVENT_ROWS):
         producer.push("digits", x[start : start + EVENT_ROWS], y[start : start + EVENT_ROWS])
     producer.flush()
+    _settle(daemon.url)
     target = daemon.vitals()["counters"]["trained_rows"] + num_rows - EVENT_ROWS
     daemon.ask("resume")
     samples = []
     while True:
-        found = daemon.wait(lambda v: not samples or v["written_at"] != samples[-1]["written_at"])
+        found = daemon.wait(
+            lambda v: not samples or v["written_at"] != samples[-1]["written_at"], poll_s=0.1
+        )
         if found["state"] == "training":
             samples.append(found)
         if found["counters"]["trained_rows"] >= target or found["state"] == "idle":
@@ -86,6 +90,14 @@ def daemon_steps_per_s(
     return (last["step"] - first["step"]) / seconds, last["checkpoint"]["seq"] - first[
         "checkpoint"
     ]["seq"]
+
+
+def _settle(url: str) -> None:
+    """Until the server has rewritten its file of what was pushed: filling the log is not what is measured."""
+    server = redis.Redis.from_url(url)
+    while server.info("persistence")["aof_rewrite_in_progress"]:
+        sleep(0.1)
+    server.close()
 
 
 def main() -> None:

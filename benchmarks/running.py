@@ -59,8 +59,8 @@ class RunningDaemon:
             return {}
         return {name: getattr(found, name) for name in found.__slots__}
 
-    def wait(self, condition: Any, timeout_s: float = 120.0) -> Json:
-        """Poll the vitals until `condition(vitals)` holds."""
+    def wait(self, condition: Any, timeout_s: float = 120.0, poll_s: float = 0.005) -> Json:
+        """Poll the vitals until `condition(vitals)` holds; where speed is measured, poll seldom."""
         until = monotonic() + timeout_s
         while monotonic() < until:
             found = self.vitals()
@@ -69,7 +69,7 @@ class RunningDaemon:
             if self._process is not None and self._process.poll() is not None:
                 tail = (self.state / "daemon.log").read_text()[-2000:]
                 raise RuntimeError(f"the daemon ended with {self._process.returncode}:\n{tail}")
-            sleep(0.005)
+            sleep(poll_s)
         raise TimeoutError(f"not reached in {timeout_s} s; last vitals: {self.vitals()}")
 
     def kill(self) -> None:

@@ -133,6 +133,12 @@ def kept_outputs(joined: Joined, task: TaskStep) -> Outputs:
 
 def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array, Array]:
     """The task number (-1 = no label) and class that each row is kept for: its first labelled task's."""
+    if len(rows.targets) == 1:
+        [(name, target)] = rows.targets.items()
+        if target.weight is None:
+            return np.full(len(rows), tasks[name].number, np.int64), tasks[name].kind.group_B(
+                target
+            )
     owner_B, class_B = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
     for name, target in reversed(list(rows.targets.items())):
         task = tasks[name]

@@ -131,7 +131,7 @@ def _numbers(spec: TaskSpec, bound: InputTable | None, x: Any) -> Array:
     elif found.dtype == np.float64:
         with np.errstate(over="ignore"):
             found = found.astype(np.float32)
-    name = found.dtype.newbyteorder("=").name
+    name = _dtype_name(found.dtype)
     if name not in allowed or (bound and name not in _FLOATS[bound.dtype]):
         raise BadRows(
             "wrong_dtype",
@@ -140,6 +140,11 @@ def _numbers(spec: TaskSpec, bound: InputTable | None, x: Any) -> Array:
     found = np.ascontiguousarray(found, dtype=bound.dtype if bound else name)
     _finite(spec, found)
     return found
+
+
+@lru_cache(maxsize=64)
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return dtype.newbyteorder("=").name
 
 
 def _finite(spec: TaskSpec, x: Array, *, nan_is_missing: bool = False) -> None:

@@ -74,16 +74,13 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.task, self.seed, self.gain = task, seed, gain
+        self.columns = 0
         self.weight = nn.Parameter(torch.zeros(0, width, device=device))
         self.bias = nn.Parameter(torch.zeros(0, device=device))
 
     def forward(self, f_BD: Tensor) -> Tensor:
         z_BC = functional.linear(f_BD, self.weight, self.bias)
         return z_BC if self.gain == 1.0 else z_BC * self.gain
-
-    @property
-    def columns(self) -> int:
-        return self.weight.shape[0]
 
     def grow(self, columns: int) -> None:
         """New parameters of more columns; the old columns keep their values, frozen stays frozen."""
@@ -102,6 +99,7 @@ class Head(nn.Module):
         self.bias = nn.Parameter(
             torch.cat([self.bias.detach(), added[:, -1]]), requires_grad=trains
         )
+        self.columns = columns
 
 
 class Model(nn.Module):
@@ -114,6 +112,7 @@ class Model(nn.Module):
         self.table_of: dict[str, str] = {}  # the input table of every head
         self.encoders = nn.ModuleDict()
         self.heads = nn.ModuleDict()
+        self._head_of: dict[str, Head] = {}  # the same by task: a lookup in a ModuleDict is slow
         with _seeded(seed, "trunk"):
             self.trunk = Trunk(trunk).to(device)
 
@@ -123,12 +122,13 @@ class Model(nn.Module):
         self.tables[table.name] = table
 
     def add_head(self, task: str, table: str, gain: float = 1.0) -> None:
-        self.heads[_key(task)] = Head(self.spec.width, task, self.seed, self.device, gain)
+        head = Head(self.spec.width, task, self.seed, self.device, gain)
+        self.heads[_key(task)] = self._head_of[task] = head
         self.table_of[task] = table
 
     def grow_head(self, task: str, columns: int) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
         """Old and new parameters by name, for those who keep something beside a parameter."""
-        head = self._head(task)
+        head = self._head_of[task]
         old = dict(head.named_parameters())
         head.grow(columns)
         return {
@@ -136,25 +136,26 @@ class Model(nn.Module):
         }
 
     def freeze_head(self, task: str, *, frozen: bool) -> None:
-        for parameter in self._head(task).parameters():
+        for parameter in self._head_of[task].parameters():
             parameter.requires_grad_(not frozen)
             parameter.grad = None
 
     def is_frozen(self, task: str) -> bool:
-        return not self._head(task).weight.requires_grad
+        return not self._head_of[task].weight.requires_grad
 
     def remove_head(self, task: str) -> list[str]:
         """Removes the head, and its encoder when no other head uses it; returns the names of what went."""
         before = {name for name, _ in self.named_parameters()}
         table = self.table_of.pop(task)
-        del self.heads[_key(task)]
+        del self.heads[_key(task)], self._head_of[task]
         if table not in self.table_of.values():
             del self.encoders[table], self.tables[table]
         return sorted(before - {name for name, _ in self.named_parameters()})
 
     def columns(self, task: str) -> int:
         """Columns of a task's head, 0 where there is none yet."""
-        return self._head(task).columns if task in self.table_of else 0
+        head = self._head_of.get(task)
+        return head.columns if head is not None else 0
 
     def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.encoders[table](x, length_B)
@@ -164,7 +165,7 @@ class Model(nn.Module):
 
     def z(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs of a task's head."""
-        return self._head(task)(f_BD)
+        return self._head_of[task](f_BD)
 
     def forward(self, task: str, x: Tensor, length_B: Tensor | None = None) -> Tensor:
         return self.z(task, self.trunk(self.encode(self.table_of[task], x, length_B)))
@@ -191,14 +192,14 @@ class Model(nn.Module):
         return {
             "tables": [table.to_dict() for table in self.tables.values()],
             "heads": [
-                [task, table, self.columns(task), self.is_frozen(task), self._head(task).gain]
+                [task, table, self.columns(task), self.is_frozen(task), self._head_of[task].gain]
                 for task, table in self.table_of.items()
             ],
         }
 
     def restructure(self, structure: Json) -> None:
         """Encoders and heads as in `structure`, with initial values."""
-        for collection in (self.encoders, self.heads, self.tables, self.table_of):
+        for collection in (self.encoders, self.heads, self._head_of, self.tables, self.table_of):
             collection.clear()
         for table in structure["tables"]:
             self.add_encoder(InputTable.from_dict(table))
@@ -227,9 +228,6 @@ class Model(nn.Module):
                         f"{name} is {value.dtype} {tuple(value.shape)}: this model needs {tensor.dtype} {tuple(tensor.shape)}"
                     )
                 tensor.copy_(value)
-
-    def _head(self, task: str) -> Head:
-        return cast("Head", self.heads[_key(task)])
 
 
 def make_encoder(table: InputTable, width: int) -> Encoder:

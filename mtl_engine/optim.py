@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,6 @@ class SGD(Fused):
             "nesterov": False,
         }
 
-    @torch.no_grad()
     def step(self) -> None:
         params = self._updated()
         if not params:
@@ -104,7 +103,6 @@ class AdamW(Fused):
             "eps": 1e-8,
         }
 
-    @torch.no_grad()
     def step(self) -> None:
         params = self._updated()
         if not params:
@@ -136,12 +134,13 @@ class Optimizer:
         """
         if clip_norm:
             grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-            length: float = _OPS.stack(_OPS._foreach_norm(grads)).norm().item()
+            length = _length(grads)
             if not math.isfinite(length):
                 return False
             if length > clip_norm:
                 _OPS._foreach_mul_(grads, clip_norm / length)
-        self._step()
+        with torch.no_grad():
+            self._step()
         return True
 
     def zero_grad(self) -> None:
@@ -193,6 +192,13 @@ class Optimizer:
 
     def _regroup(self) -> None:
         self._torch.param_groups[0]["params"] = list(self._parameters.values())
+
+
+def _length(grads: Sequence[Tensor]) -> float:
+    """Euclidean norm over all of them. A dot product each: half the time of torch's norms on CPU, one wait on a GPU."""
+    flat = [grad.reshape(-1) for grad in grads]
+    squares = cast("list[float]", torch.stack([torch.dot(g, g) for g in flat]).tolist())
+    return math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.inf
 
 
 def _grown(value: Any, old: torch.Size, new: torch.Size) -> Any:

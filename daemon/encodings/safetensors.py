@@ -1,13 +1,15 @@
 """Decodes `application/vnd.safetensors`: an 8-byte length, a JSON header, the tensors' bytes.
 
 The arrays are read-only views of the event's own bytes; nothing is copied except where a tensor is
-not aligned. The checks are stricter than the format's: https://huggingface.co/docs/safetensors.
+not aligned; where they lie is worked out once a header. The checks are stricter than the format's:
+https://huggingface.co/docs/safetensors.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -38,6 +40,9 @@ _DTYPES = {
     "F64": np.dtype("<f8"),
 }
 _KEYS = {"dtype", "shape", "data_offsets"}
+_Place = tuple[
+    str, "np.dtype[Any]", tuple[int, ...], int, int
+]  # name, dtype, shape, bytes from, to
 
 
 def decode(data: bytes, subject: str | None, limits: Limits) -> Payload:
@@ -51,24 +56,20 @@ def columns(data: bytes, max_bytes: int) -> dict[str, Column]:
         raise BadEvent(
             "oversized", f"{len(data)} bytes of tensors, at most {max_bytes}: split the event"
         )
-    header, start = _header(data)
-    header.pop("__metadata__", None)  # free text for tools, without meaning here
-    spans: list[tuple[int, int]] = []
-    found: dict[str, Column] = {}
-    for name, spec in header.items():
-        dtype, shape, (begin, end) = _spec(name, spec)
+    raw = _header(data)
+    layout = _layout(raw)
+    start = 8 + len(raw)
+    for name, _, _, _, end in layout:
         if end > len(data) - start:
             raise BadEvent(
                 "truncated",
                 f"{shown(name)} ends at byte {end} of {len(data) - start}: send all of it",
             )
-        spans.append((begin, end))
-        found[name] = _array(data, dtype, shape, start + begin)
-    _check_tiling(spans, len(data) - start)
-    return found
+    _check_tiling([(begin, end) for *_, begin, end in layout], len(data) - start)
+    return {name: _array(data, kind, shape, start + at) for name, kind, shape, at, _ in layout}
 
 
-def _header(data: bytes) -> tuple[Json, int]:
+def _header(data: bytes) -> bytes:
     if len(data) < 8:
         raise BadEvent(
             "truncated", f"{len(data)} bytes of data: safetensors starts with 8 of length"
@@ -80,7 +81,12 @@ def _header(data: bytes) -> tuple[Json, int]:
         raise BadEvent(
             "truncated", f"header of {size} bytes in {len(data)} bytes of data: send all of it"
         )
-    raw = data[8 : 8 + size]
+    return data[8 : 8 + size]
+
+
+@lru_cache(maxsize=64)  # a producer's events mostly have the same header
+def _layout(raw: bytes) -> tuple[_Place, ...]:
+    """Every tensor that the header names."""
     if raw.count(b"{") + raw.count(b"[") > _MAX_BRACKETS:
         raise BadEvent("too_many_columns", f"header names too many tensors, at most {MAX_COLUMNS}")
     try:
@@ -89,7 +95,13 @@ def _header(data: bytes) -> tuple[Json, int]:
         raise BadEvent("bad_header", f"the header is not JSON: {shown(str(error))}") from error
     if not isinstance(header, dict):
         raise BadEvent("bad_header", "the header is JSON but not an object of tensors")
-    return cast("Json", header), 8 + size
+    specs = cast("Json", header)
+    specs.pop("__metadata__", None)  # free text for tools, without meaning here
+    found: list[_Place] = []
+    for name, spec in specs.items():
+        dtype, shape, (begin, end) = _spec(name, spec)
+        found.append((name, dtype, tuple(shape), begin, end))
+    return tuple(found)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -135,10 +147,10 @@ def _sizes(name: str, what: str, found: Any) -> list[int]:
     raise BadEvent("bad_header", f"{shown(name)}: {what} {shown(sizes)} is not a list of sizes")
 
 
-def _array(data: bytes, dtype: np.dtype[Any], shape: list[int], offset: int) -> np.ndarray:
+def _array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int) -> np.ndarray:
     count = math.prod(shape)
     if count == 0:
-        raise BadEvent("empty", f"a tensor of shape {shown(shape)} holds nothing")
+        raise BadEvent("empty", f"a tensor of shape {shown(list(shape))} holds nothing")
     array = np.frombuffer(data, dtype, count, offset).reshape(shape)
     if dtype.kind == "b" and array.view(np.uint8).max() > 1:
         raise BadEvent("bad_bool", "a BOOL tensor holds bytes other than 0 and 1")

@@ -17,6 +17,7 @@ from mtl_engine.policies.base import Policy
 from mtl_engine.types import Array, Json
 
 _PAIRS = 4096  # up to here comparing every pair of rows is faster than sorting them
+_NO_KEY = np.iinfo(np.int64).max
 _ARRAYS = ("key_G", "seen_G", "quota_G", "filled_G", "slot_GQ", "free_N")
 
 
@@ -37,9 +38,9 @@ class Slots:
 
     def place(self, key_B: Array, uniform_B: Array) -> Array:
         """The slot of each row, -1 = not kept; a row whose slot another row of this batch took is not kept."""
-        group_B = self._groups(key_B)
-        if not (group_B < 0).any():
-            slot_B = self._place_known(group_B, uniform_B)
+        at_B = self._sorted_G.searchsorted(key_B)
+        if (self._sorted_G[at_B] == key_B).all():
+            slot_B = self._place_known(self._order_G[at_B], uniform_B)
         else:
             slot_B = self._place_new(key_B, uniform_B)
         kept = np.flatnonzero(slot_B >= 0)
@@ -99,16 +100,14 @@ class Slots:
 
     def _index(self) -> None:
         """What follows from the state: groups by key, and the group of every slot."""
-        self._order_G = np.argsort(self.key_G, kind="stable")
-        self._sorted_G = self.key_G[self._order_G]
+        self._order_G = np.append(np.argsort(self.key_G, kind="stable"), -1)
+        self._sorted_G = np.append(np.sort(self.key_G), _NO_KEY)  # so that every search ends inside
         self.group_M = np.full(self.capacity, -1, np.int64)
         for g, filled in enumerate(self.filled_G):
             self.group_M[self.slot_GQ[g, :filled]] = g
 
     def _groups(self, key_B: Array) -> Array:
-        if not self.key_G.size:
-            return np.full(len(key_B), -1, np.int64)
-        at_B = np.minimum(np.searchsorted(self._sorted_G, key_B), len(self.key_G) - 1)
+        at_B = self._sorted_G.searchsorted(key_B)
         return np.where(self._sorted_G[at_B] == key_B, self._order_G[at_B], -1)
 
     def _place_new(self, key_B: Array, uniform_B: Array) -> Array:
@@ -130,7 +129,7 @@ class Slots:
 
     def _place_known(self, group_B: Array, uniform_B: Array) -> Array:
         quota_B, filled_B = self.quota_G[group_B], self.filled_G[group_B]
-        if not (filled_B < quota_B).any():
+        if (filled_B >= quota_B).all():
             return self._replace(group_B, uniform_B, quota_B)
         rank_B = _ranks(group_B)
         filled_B = filled_B + rank_B

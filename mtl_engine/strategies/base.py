@@ -79,16 +79,13 @@ class TaskStep:
         return None if open_C.all() else self._shift(np.where(open_C, 0.0, losses.CLOSED))
 
     def prior(self, strength: float) -> Tensor | None:
-        """A shift by strength * log(share of the class in this step's rows); None where there are no classes."""
+        """A shift by strength * log(rows of the class in this step), which is log(share) to the softmax; None without classes."""
         if not isinstance(self.kind, Classification) or not strength:
             return None
         columns = self.z_BC.shape[1]
-        count_C = np.bincount(self.stream_y, minlength=columns) + np.bincount(
-            self.memory_y, minlength=columns
-        )
-        return self._shift(
-            strength * np.log((count_C + _SMOOTH) / (count_C.sum() + _SMOOTH * columns))
-        )
+        count_C = np.bincount(self.stream_y, minlength=columns) + _SMOOTH
+        count_C += np.bincount(self.memory_y, minlength=columns)
+        return self._shift(strength * np.log(count_C))
 
     def _shift(self, shift_C: Array) -> Tensor:
         return torch.from_numpy(shift_C.astype(np.float32)).to(self.z_BC.device, non_blocking=True)
