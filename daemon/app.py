@@ -18,7 +18,7 @@ import structlog
 import torch
 
 import mtl_engine.engine
-from daemon import finite, logs, notify
+from daemon import early, finite, logs, notify, tuning
 from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
@@ -59,7 +59,7 @@ def main(config: Config, start: str | None) -> int:
     """Run a daemon until it is drained; returns 0, or the exit code of what ended it."""
     logs.configure(config.log)
     begin = monotonic()
-    with ExitStack() as stack:
+    with ExitStack() as stack, early.raising():
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(_locked(config.state_dir))
         control = ControlServer(config.state_dir / "control.sock")
@@ -67,8 +67,8 @@ def main(config: Config, start: str | None) -> int:
         stack.callback(control.close)
         broker = _embedded(config)
         if broker is not None:
-            broker.start()
             stack.callback(broker.stop)
+            broker.start()
         url = broker.url if broker is not None else str(config.redis_url)
         source = RedisStreams.open(
             url,
@@ -85,7 +85,9 @@ def main(config: Config, start: str | None) -> int:
         loop.health.recovered(monotonic() - begin)
         reach("recovered")
         loop.steering.listen()
+        early.check()
         notify.ready()
+        tuning.after_start()
         loop.run()
         return loop.steering.exit_code
 

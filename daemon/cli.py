@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from daemon import early
 from daemon.commands import COMMANDS
 from daemon.errors import DaemonError
 
@@ -66,4 +67,5 @@ def _mtld() -> None:
 
 def _become_daemon(*_: object) -> NoReturn:
     """Replace this process, which knows no torch, by one that does; its flags are ours, checked already."""
+    early.hold()
     os.execv(sys.executable, [sys.executable, "-m", "daemon", *sys.argv[1:]])  # noqa: S606 - our own interpreter

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.shared import Call, Output, verb
+from daemon import early
+from daemon.commands.shared import Call, Output, note, verb
 from daemon.config import load
 
 
@@ -54,4 +55,10 @@ def run(
         "log.format": "json" if call.output is Output.json else None,
     }
     settings = load(config, overrides)
-    raise typer.Exit(ctx.obj(settings, start.value if start else None))
+    try:
+        early.listen()
+        exit_code: int = ctx.obj(settings, start.value if start else None)
+    except early.Left:
+        note("mtld: asked to end before anything was read")
+        exit_code = 0
+    raise typer.Exit(exit_code)

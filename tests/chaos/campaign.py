@@ -155,7 +155,7 @@ class Campaign:
         self._died(how, self.daemon.ended())
         allowed = {
             "SIGKILL": {-signal.SIGKILL},
-            "SIGTERM": {0, -signal.SIGTERM},  # before it listens a signal simply ends it
+            "SIGTERM": {0, -signal.SIGTERM},  # before Python runs a signal simply ends it
             "SIGTERM twice": {0, -signal.SIGTERM, 128 + signal.SIGTERM},
         }
         assert self.deaths[-1].exit_code in allowed[how], self.daemon.tail()

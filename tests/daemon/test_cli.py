@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from daemon import cli
+from daemon import cli, early
 from daemon.config import Config
 from daemon.errors import DaemonError, IntegrityError, LeaseLost, NotRunning, Refused
 
@@ -21,6 +22,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MTLD_CONFIG", "MTLD_REDIS_URL", "MTLD_NAMESPACE", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MTLD_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the signals are those of the tests
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
 
 
 def typed(*words: str, launch: Any = lambda *_: 0) -> int:
@@ -52,6 +55,14 @@ def test_an_error_is_one_line_and_its_exit_code(
     assert typed("run", launch=launch) == leaf.exit_code
     out, err = capsys.readouterr()
     assert (out, err) == ("", "mtld: found this; do that\n")
+
+
+def test_a_start_that_was_asked_to_end_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    def launch(*_: object) -> int:
+        raise early.Left
+
+    assert typed("run", launch=launch) == 0
+    assert capsys.readouterr() == ("", "mtld: asked to end before anything was read\n")
 
 
 def test_run_starts_a_daemon_with_what_was_typed(tmp_path: Path) -> None:

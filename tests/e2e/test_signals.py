@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from daemon.errors import DaemonError
 from daemon.identity import id_tuple
+from daemon.sources.lease import Lease
+from daemon.sources.link import Keys
 from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import Server
 from tests.support.stream import Feed, send
@@ -19,11 +23,10 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(120)]
 
-KILLED_WHILE_STARTING = -signal.SIGTERM
+BEFORE_PYTHON_RAN = -signal.SIGTERM  # nobody can catch a signal then, and nothing was taken
 LEFT_AT_ONCE = 128 + signal.SIGTERM
 # Checkpoints follow one another without a pause, so a signal finds one being written.
 SETTINGS = """
@@ -166,25 +169,59 @@ def test_sigterm_while_idle_and_while_paused_exits_zero_and_a_pause_outlives_it(
     life.twin.assert_equals_checkpoint()
 
 
-@pytest.mark.parametrize("phase", ["spawned", "locked"])
+@pytest.mark.parametrize("phase", ["spawned", "catching", "locked"])
 def test_sigterm_while_starting_ends_it_and_the_next_start_works(life: Life, phase: str) -> None:
     life.start()
     life.send(3)
     life.read_all()
     assert life.daemon.kill() == -signal.SIGKILL
+    before = _socket(life)
     life.daemon.start()
+    if phase == "catching":
+        wait_until(lambda: life.daemon.catches(signal.SIGTERM), 60.0, "the handler")
     if phase == "locked":
-        socket = life.daemon.state / "control.sock"
-        before = socket.stat().st_ino if socket.exists() else 0
-        wait_until(
-            lambda: socket.exists() and socket.stat().st_ino != before, 60.0, "the control socket"
-        )
-    assert life.daemon.drain() in (0, KILLED_WHILE_STARTING)
+        wait_until(lambda: _socket(life) not in (0, before), 60.0, "the control socket")
+    allowed = (0, BEFORE_PYTHON_RAN) if phase == "spawned" else (0,)
+    assert life.daemon.drain() in allowed, life.daemon.tail()
     life.start()
     life.send(3)
     life.read_all()
     assert life.daemon.drain() == 0
     life.twin.assert_equals_checkpoint()
+
+
+def _socket(life: Life) -> int:
+    """The inode of the control socket, 0 where there is none."""
+    socket = life.daemon.state / "control.sock"
+    return socket.stat().st_ino if socket.exists() else 0
+
+
+def test_sigterm_reaches_the_daemon_that_the_console_script_becomes(life: Life) -> None:
+    life.daemon.program = [str(Path(sys.executable).with_name("mtld"))]
+    life.daemon.start()
+    wait_until(lambda: life.daemon.catches(signal.SIGTERM), 60.0, "the handler")
+    assert life.daemon.drain() == 0, life.daemon.tail()
+
+
+def test_sigterm_while_it_waits_for_its_server_ends_it_at_once(life: Life) -> None:
+    life.server.admin.drop()
+    life.server.broker.kill()
+    life.daemon.start()
+    wait_until(lambda: "does not answer; tried again" in life.daemon.tail(), 60.0, "a first try")
+    life.daemon.signal(signal.SIGTERM)
+    assert life.daemon.ended(5.0) == 0, life.daemon.tail()
+    assert "before anything was read" in life.daemon.tail()
+    assert _socket(life) == 0
+
+
+def test_sigterm_as_soon_as_the_lease_is_taken_gives_it_back(life: Life) -> None:
+    def lease() -> Lease | None:
+        return Lease.parse(life.server.admin.call("GET", Keys.of("test").lease))
+
+    life.daemon.start()
+    wait_until(lease, 60.0, "the lease")
+    assert life.daemon.drain() == 0, life.daemon.tail()
+    assert lease() == Lease(1)
 
 
 def test_a_second_sigterm_leaves_at_once_and_loses_nothing_durable(life: Life) -> None:

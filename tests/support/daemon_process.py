@@ -39,6 +39,7 @@ class DaemonProcess:
         self.state = state
         self.url = url
         self.namespace = namespace
+        self.program = [sys.executable, "-m", "daemon"]
         self.process: subprocess.Popen[bytes] | None = None
         state.mkdir(parents=True, exist_ok=True)
         self.log = state.with_name(f"{state.name}.log")
@@ -55,7 +56,7 @@ class DaemonProcess:
         environment = {**os.environ, "MTLD_FAILPOINT": failpoint, "OMP_NUM_THREADS": "2"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "daemon", *words, *flags],
+                [*self.program, *words, *flags],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -135,6 +136,15 @@ class DaemonProcess:
             raise AssertionError(f"{error}\nvitals: {self.vitals()}\n{self.tail()}") from None
         assert found is not None
         return found
+
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether a signal would no longer just end it: it is caught or waits (proc(5))."""
+        told = dict(
+            line.split(":", 1)
+            for line in Path(f"/proc/{self.pid}/status").read_text("utf-8").splitlines()
+        )
+        masks = int(told["SigCgt"], 16) | int(told["SigBlk"], 16)
+        return bool(masks >> (number - 1) & 1)
 
     def is_up_or_ended(self) -> bool:
         """Whether it has begun to work, or has ended before."""
