@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from daemon import cli, tuning
+from daemon import cli
 
 if TYPE_CHECKING:
     from daemon.config import Config
 
 
 def _launch(config: Config, start: str | None) -> int:
-    tuning.before_torch()
+    # Threads of OpenMP wait for each other by spinning, by its own choice for milliseconds: where another process
+    # wants the core, a step then takes a hundred times as long. Must be set before OpenMP is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     from daemon.app import main  # imports torch, which only this verb needs
 
     return main(config, start)

@@ -18,7 +18,7 @@ import structlog
 import torch
 
 import mtl_engine.engine
-from daemon import early, finite, logs, notify, tuning
+from daemon import early, finite, logs, notify
 from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
@@ -87,7 +87,6 @@ def main(config: Config, start: str | None) -> int:
         loop.steering.listen()
         early.check()
         notify.ready()
-        tuning.after_start()
         loop.run()
         return loop.steering.exit_code
 

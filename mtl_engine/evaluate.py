@@ -91,7 +91,7 @@ class HeldOut:
         table = self.tables[name]
         slot_H = np.flatnonzero(table.owner_M >= 0)
         x, length_H, targets = table.batch(slot_H)
-        return Rows(name, x.numpy(), length_H), targets[name], targets[_PHASE].y
+        return Rows(name, np.asarray(x), length_H), targets[name], targets[_PHASE].y
 
     def remove_task(self, name: str) -> None:
         self.tables.pop(name, None)

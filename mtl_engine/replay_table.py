@@ -81,9 +81,13 @@ class ReplayTable:
         self.version[np.unique(slot_N // self.stride)] += 1
         return changed
 
-    def batch(self, slot_N: Array) -> tuple[Tensor, Array | None, dict[str, Target]]:
-        """Inputs, lengths and labels of some slots; a label without weights is there for every row."""
-        x = self._inputs().index_select(0, torch.from_numpy(slot_N).to(self.device))
+    def batch(self, slot_N: Array) -> tuple[Array | Tensor, Array | None, dict[str, Target]]:
+        """Inputs (on CPU an array), lengths and labels of some slots; a label without weights is there for every row."""
+        x = self._inputs()
+        if self.device.type == "cpu":
+            x = x.numpy()[slot_N]
+        else:
+            x = x.index_select(0, torch.from_numpy(slot_N).to(self.device))
         length_N = None if self.length_M is None else self.length_M[slot_N]
         targets = {
             name: Target(t.y[slot_N]) if self.plain[name] else Target(t.y[slot_N], t.ones()[slot_N])

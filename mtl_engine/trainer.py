@@ -69,7 +69,7 @@ class Trainer:
             tasks = self._forward(joined)
         losses = self.strategy.losses(Step(tasks))
         total = self._combined(losses, tasks, sum(self._used(j, tasks) for j in joined))
-        value = 0.0 if total is None else float(total.detach())  # the only wait for the device
+        value = 0.0 if total is None else total.item()  # the only wait for the device
         self.step_count = number
         skipped = not math.isfinite(value) or not (total is None or self._update(total))
         if skipped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,12 @@ from mtl_engine.tasks.classification import Classification
 from mtl_engine.types import Array
 
 _SMOOTH = 0.5  # rows added to every class's count, so that a class absent from a step is not closed
+
+
+@lru_cache(maxsize=16)
+def _logs(most: int, strength: float) -> Array:
+    """strength * log(n + `_SMOOTH`) for n from 0 to `most`, float32."""
+    return (strength * np.log(np.arange(most + 1) + _SMOOTH)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +83,20 @@ class TaskStep:
         if not isinstance(self.kind, Classification):
             return None
         open_C = self.kind.open_C(self.stream_y, self.z_BC.shape[1])
-        return None if open_C.all() else self._shift(np.where(open_C, 0.0, losses.CLOSED))
+        return None if open_C.all() else self._moved(np.where(open_C, 0.0, losses.CLOSED))
 
     def prior(self, strength: float) -> Tensor | None:
         """A shift by strength * log(rows of the class in this step), which is log(share) to the softmax; None without classes."""
         if not isinstance(self.kind, Classification) or not strength:
             return None
         columns = self.z_BC.shape[1]
-        count_C = np.bincount(self.stream_y, minlength=columns) + _SMOOTH
+        count_C = np.bincount(self.stream_y, minlength=columns)
         count_C += np.bincount(self.memory_y, minlength=columns)
-        return self._shift(strength * np.log(count_C))
+        return self._moved(_logs(len(self.stream_y) + len(self.memory_y), strength)[count_C])
 
-    def _shift(self, shift_C: Array) -> Tensor:
-        return torch.from_numpy(shift_C.astype(np.float32)).to(self.z_BC.device, non_blocking=True)
+    def _moved(self, shift_C: Array) -> Tensor:
+        shift_C = shift_C.astype(np.float32, copy=False)
+        return torch.from_numpy(shift_C).to(self.z_BC.device, non_blocking=True)
 
     def stored_loss(self) -> Tensor | None:
         """Mean squared difference of the replayed rows' outputs to those stored with them."""
