@@ -49,7 +49,7 @@ class Members:
 def join(
     table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, device: torch.device
 ) -> Joined:
-    xs = [] if stream is None else [stream.x]
+    xs: list[Array | Tensor] = [] if stream is None else [stream.x]
     lengths = [] if stream is None or stream.length is None else [stream.length]
     targets: dict[str, Target] = {}
     if memory is not None and len(slot_M):
