@@ -79,6 +79,8 @@ def main(config: Config, start: str | None) -> int:
         )
         stack.callback(source.close)
         loop = assemble(config, start, source, requests)
+        # A writer still in torch when the interpreter ends would abort the process: SIGABRT instead of 0.
+        stack.callback(loop.durability.checkpointer.wait)
         loop.ensure_broker = broker.ensure if broker is not None else None
         jobs = Jobs(requests, config.publish)
         stack.callback(jobs.close)
