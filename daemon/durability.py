@@ -75,6 +75,8 @@ class Durability:
         outcome = self.checkpointer.poll()
         if outcome is not None:
             self._settle(outcome, loop)
+        if loop.steering.is_drained:
+            return  # nobody is left to settle another one
         aged = self._is_dirty and monotonic() - self._staged_at >= self._config.checkpoint.every_s
         due = (self._asked or aged or self.publication.is_due) and monotonic() >= self._retry_at
         if (due or loop.steering.wants_checkpoint) and not self.checkpointer.busy:

@@ -284,3 +284,19 @@ def test_a_full_server_is_asked_again_and_told_of_once(settings: Config, log: Me
 
     play(one, script())
     assert [line["kind"] for line in log.journal].count("broker_full") == 1
+
+
+def test_a_drained_daemon_starts_no_other_cut(
+    settings: Config, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loop(settings, log)
+    finish = one.steering._finish  # pyright: ignore[reportPrivateUsage]
+
+    def finish_when_one_is_due(exit_code: int) -> None:
+        finish(exit_code)
+        one.durability.ask()
+
+    monkeypatch.setattr(one.steering, "_finish", finish_when_one_is_due)
+    play(one)
+    assert one.steering.is_drained
+    assert not one.durability.checkpointer.busy
