@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := embedded,parquet,demo,dev
+EXTRAS := embedded,parquet,images,export,gpu,demo,dev
 ARGS ?=
 # Two threads: what the bit-exactness promise, the figures and the tests were measured with.
 export OMP_NUM_THREADS ?= 2
