@@ -6,7 +6,6 @@ import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,13 +53,16 @@ class Trunk(nn.Module):
             [nn.LayerNorm(spec.width) for _ in range(spec.depth)] if spec.norm == "layer" else []
         )
         self.norms = nn.ModuleList(norms)
+        self.sequence: list[nn.Module] = []  # the layers as they are passed
+        for k in range(spec.depth):
+            self.sequence += [self.linears[k - 1]] if k else []
+            self.sequence += [self.norms[k]] if norms else []
+            self.sequence.append(nn.ReLU())
 
     def forward(self, h_BD: Tensor) -> Tensor:
-        f_BD = functional.relu(self.norms[0](h_BD) if self.norms else h_BD)
-        for k, linear in enumerate(self.linears, start=1):
-            f_BD = linear(f_BD)
-            f_BD = functional.relu(self.norms[k](f_BD) if self.norms else f_BD)
-        return f_BD
+        for layer in self.sequence:
+            h_BD = layer(h_BD)
+        return h_BD
 
 
 class Head(nn.Module):
@@ -112,13 +114,15 @@ class Model(nn.Module):
         self.table_of: dict[str, str] = {}  # the input table of every head
         self.encoders = nn.ModuleDict()
         self.heads = nn.ModuleDict()
-        self._head_of: dict[str, Head] = {}  # the same by task: a lookup in a ModuleDict is slow
+        self._encoder_of: dict[str, Encoder] = {}  # the same two once more, by table and by task:
+        self._head_of: dict[str, Head] = {}  # a lookup in a ModuleDict is slow
         with _seeded(seed, "trunk"):
             self.trunk = Trunk(trunk).to(device)
 
     def add_encoder(self, table: InputTable) -> None:
         with _seeded(self.seed, f"encoder:{table.name}"):
-            self.encoders[table.name] = make_encoder(table, self.spec.width).to(self.device)
+            encoder = make_encoder(table, self.spec.width).to(self.device)
+        self.encoders[table.name] = self._encoder_of[table.name] = encoder
         self.tables[table.name] = table
 
     def add_head(self, task: str, table: str, gain: float = 1.0) -> None:
@@ -149,7 +153,7 @@ class Model(nn.Module):
         table = self.table_of.pop(task)
         del self.heads[_key(task)], self._head_of[task]
         if table not in self.table_of.values():
-            del self.encoders[table], self.tables[table]
+            del self.encoders[table], self._encoder_of[table], self.tables[table]
         return sorted(before - {name for name, _ in self.named_parameters()})
 
     def columns(self, task: str) -> int:
@@ -157,11 +161,20 @@ class Model(nn.Module):
         head = self._head_of.get(task)
         return head.columns if head is not None else 0
 
-    def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
-        return self.encoders[table](x, length_B)
+    def encoder(self, table: str) -> Encoder:
+        return self._encoder_of[table]
 
-    def observe(self, table: str, x: Tensor) -> None:
-        cast("Encoder", self.encoders[table]).observe(x)
+    def head(self, task: str) -> Head:
+        return self._head_of[task]
+
+    def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
+        return self._encoder_of[table](x, length_B)
+
+    def observe(self, table: str, x: Tensor, num_rows: int) -> None:
+        """Show the encoder its first `num_rows` rows, if it keeps statistics."""
+        encoder = self._encoder_of[table]
+        if encoder.observes:
+            encoder.observe(x[:num_rows])
 
     def z(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs of a task's head."""
@@ -199,8 +212,10 @@ class Model(nn.Module):
 
     def restructure(self, structure: Json) -> None:
         """Encoders and heads as in `structure`, with initial values."""
-        for collection in (self.encoders, self.heads, self._head_of, self.tables, self.table_of):
-            collection.clear()
+        for found in (self.encoders, self.heads, self.tables, self.table_of):
+            found.clear()
+        self._encoder_of.clear()
+        self._head_of.clear()
         for table in structure["tables"]:
             self.add_encoder(InputTable.from_dict(table))
         for task, table, columns, frozen, gain in structure["heads"]:

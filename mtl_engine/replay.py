@@ -75,8 +75,7 @@ class Replay:
             self._choice = _Choice(self.tables, shares())
         if not self._choice.slot_N.size or not n:
             return {}
-        u_M = (np.arange(n) + rng.uniform(self.seed, "replay", step, n)) / n
-        at_M = self._choice.positions(u_M)
+        at_M = self._choice.drawn(self.seed, step, n)
         slot_M = self._choice.slot_N[at_M]
         if len(self._choice.tables) == 1:
             return {self._choice.tables[0]: slot_M}
@@ -175,9 +174,21 @@ class _Choice:
         )
         self.upto_K = np.cumsum(_probabilities([shares[int(number)] for number in number_K]))
         self.from_K = np.concatenate([[0.0], self.upto_K[:-1]])
+        self._block: tuple[int, int] | None = None  # whose positions are known: (block of steps, n)
+        self._at_SM: Array = np.zeros((0, 0), np.int64)
+
+    def drawn(self, seed: int, step: int, n: int) -> Array:
+        """Positions in `slot_N` of a step's `n` rows; those of a few steps are worked out together."""
+        if n > rng.SHORT:
+            return self.positions((np.arange(n) + rng.uniform(seed, "replay", step, n)) / n)
+        block = step // rng.STEPS
+        if self._block != (block, n):
+            u_SM = rng.together(seed, "replay", block, n)
+            self._at_SM, self._block = self.positions((np.arange(n) + u_SM) / n), (block, n)
+        return self._at_SM[step % rng.STEPS]
 
     def positions(self, u_M: Array) -> Array:
-        """Positions in `slot_N` for draws in [0, 1)."""
+        """Positions in `slot_N` for draws in [0, 1), of any shape."""
         if len(self.count_K) == 1:
             return np.minimum((u_M * self.count_K[0]).astype(np.int64), self.count_K[0] - 1)
         k_M = np.minimum(np.searchsorted(self.upto_K, u_M, side="right"), len(self.upto_K) - 1)

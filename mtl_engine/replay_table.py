@@ -59,13 +59,17 @@ class ReplayTable:
         outputs: Mapping[str, Outputs],
     ) -> bool:
         """Keep what the policy keeps; True when a slot changed its owner or group."""
-        offered = np.flatnonzero(owner_B >= 0)
-        if not offered.size or not self.capacity:
+        offered: Array | None = None  # all of them
+        if not self.capacity:
             return False
-        if len(offered) < len(rows):
+        if owner_B.min() < 0:
+            offered = np.flatnonzero(owner_B >= 0)
             owner_B, class_B, uniform_B = owner_B[offered], class_B[offered], uniform_B[offered]
+        key_B = self.slots.policy.key_B(owner_B, class_B)
+        if self.slots.pass_by(key_B, uniform_B):
+            return False
         before = self.slots.rearranged
-        slot_B = self.slots.place(self.slots.policy.key_B(owner_B, class_B), uniform_B)
+        slot_B = self.slots.place(key_B, uniform_B)
         if self.slots.rearranged != before:
             self.owner_M[self.slots.group_M < 0] = -1
         kept = np.flatnonzero(slot_B >= 0)
@@ -77,7 +81,8 @@ class ReplayTable:
             (self.owner_M[slot_N] != owner_B[kept]).any()
         )
         self.owner_M[slot_N] = owner_B[kept]
-        self._write(slot_N, rows.take(offered[kept]), offered[kept], outputs)
+        row_N = kept if offered is None else offered[kept]
+        self._write(slot_N, rows.take(row_N), row_N, outputs)
         self.version[np.unique(slot_N // self.stride)] += 1
         return changed
 
@@ -85,7 +90,7 @@ class ReplayTable:
         """Inputs (on CPU an array), lengths and labels of some slots; a label without weights is there for every row."""
         x = self._inputs()
         if self.device.type == "cpu":
-            x = x.numpy()[slot_N]
+            x = x.numpy().take(slot_N, 0)
         else:
             x = x.index_select(0, torch.from_numpy(slot_N).to(self.device))
         length_N = None if self.length_M is None else self.length_M[slot_N]

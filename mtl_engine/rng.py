@@ -17,7 +17,7 @@ _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _KEPT = 4096  # elements of a draw whose counters are kept, 32 KiB
-_SHORT, _STEPS = 256, 16  # elements of a short draw; steps whose short draws are made together
+SHORT, STEPS = 256, 16  # elements of a short draw; steps whose short draws are made together
 _A, _B = np.uint64(_M1), np.uint64(_M2)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 
@@ -27,8 +27,8 @@ def uniform(seed: int, purpose: str, step: int, n: int, start: int = 0) -> Array
 
     Do not write to it: short draws of successive steps are made together and kept.
     """
-    if n <= _SHORT and not start:
-        return _together(seed, purpose, step // _STEPS, n)[step % _STEPS]
+    if n <= SHORT and not start:
+        return together(seed, purpose, step // STEPS, n)[step % STEPS]
     return _fractions(_bits(np.uint64(_key(seed, purpose, step, start)), n))
 
 
@@ -43,9 +43,9 @@ def permutation(seed: int, purpose: str, step: int, n: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _together(seed: int, purpose: str, block: int, n: int) -> Array:
-    """Draws of `_STEPS` steps [steps, n], in a fraction of the time that one by one would take."""
-    steps = range(block * _STEPS, (block + 1) * _STEPS)
+def together(seed: int, purpose: str, block: int, n: int) -> Array:
+    """Draws of `STEPS` steps from block * `STEPS` on [steps, n], in a fraction of the time that one by one would take."""
+    steps = range(block * STEPS, (block + 1) * STEPS)
     key_K1 = np.array([[_key(seed, purpose, step)] for step in steps], np.uint64)
     return _fractions(_bits(key_K1, n))
 

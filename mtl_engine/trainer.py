@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtl_engine import batch
 from mtl_engine.average import Average
+from mtl_engine.backprop import AutogradPass, HandPass, Pass
 from mtl_engine.batch import Joined
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
@@ -66,12 +67,13 @@ class Trainer:
             if self.settings.autocast
             else contextlib.nullcontext()
         ):
-            tasks = self._forward(joined)
+            way = AutogradPass(self.model) if self.settings.autocast else HandPass(self.model)
+            tasks = self._forward(joined, way)
         losses = self.strategy.losses(Step(tasks))
         total = self._combined(losses, tasks, sum(self._used(j, tasks) for j in joined))
         value = 0.0 if total is None else total.item()  # the only wait for the device
         self.step_count = number
-        skipped = not math.isfinite(value) or not (total is None or self._update(total))
+        skipped = not math.isfinite(value) or not (total is None or self._update(total, way))
         if skipped:
             self.skipped_steps += 1
         elif total is not None:
@@ -173,28 +175,26 @@ class Trainer:
                 )
         for joined in found:
             if joined.stream is not None:
-                self.model.observe(joined.table, joined.x[: joined.num_stream])
+                self.model.observe(joined.table, joined.x, joined.num_stream)
                 for name, target in joined.stream.targets.items():
                     self.registry.tasks[name].kind.observe(target)
         return found
 
-    def _forward(self, joined: Sequence[Joined]) -> dict[str, TaskStep]:
+    def _forward(self, joined: Sequence[Joined], way: Pass) -> dict[str, TaskStep]:
         """One encode a table, one trunk, one gather a head."""
-        h = [self.model.encode(j.table, j.x, j.length_B) for j in joined]
-        f_BD = self.model.trunk(torch.cat(h) if len(h) > 1 else h[0])
-        parts = f_BD.split([len(j) for j in joined]) if len(joined) > 1 else [f_BD]
+        way.features(joined)
         found: dict[str, TaskStep] = {}
-        for j, part in zip(joined, parts, strict=True):
+        for part, j in enumerate(joined):
             lesson = Lesson(self.teacher, j.table, j.x, j.length_B)
             for name, table in self.model.table_of.items():
                 if table == j.table and self.model.columns(name):
-                    step = self._task_step(name, j, part, lesson)
+                    step = self._task_step(name, j, lesson, way, part)
                     if step is not None:
                         found[name] = step
         return found
 
     def _task_step(
-        self, name: str, joined: Joined, f_BD: Tensor, lesson: Lesson
+        self, name: str, joined: Joined, lesson: Lesson, way: Pass, part: int
     ) -> TaskStep | None:
         task, columns = self.registry.tasks[name], self.model.columns(name)
         wanted = self.strategy.distils if lesson.knows(name) else ""
@@ -202,9 +202,7 @@ class Trainer:
         if members is None:
             return None
         device = self.model.device
-        if members.row_B is not None:
-            f_BD = f_BD.index_select(0, torch.from_numpy(members.row_B).to(device))
-        z_BC = self.model.z(name, f_BD.detach() if self.warm.get(name) else f_BD)
+        z_BC = way.z(name, part, members.row_B, detached=bool(self.warm.get(name)))
         kept = None
         if self.strategy.keeps and len(members.memory_M):
             slot_M = joined.slot_M[members.memory_M]
@@ -252,12 +250,12 @@ class Trainer:
             total = part if total is None else total + part
         return total
 
-    def _update(self, total: Tensor) -> bool:
+    def _update(self, total: Tensor, way: Pass) -> bool:
         """Whether the gradients were finite; where not, nothing is updated."""
         if not total.requires_grad:
             return True  # only frozen parameters, or no labelled row
         self.optimizer.zero_grad()
-        total.backward()
+        way.backward(total)
         if not self.optimizer.step(self.settings.clip_norm):
             return False
         if self.average is not None:

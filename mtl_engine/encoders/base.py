@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,9 +17,23 @@ from mtl_engine.errors import EngineError
 class Encoder(nn.Module, ABC):
     """Ends in a Linear layer to the trunk's width, without an activation: the trunk starts with one."""
 
+    observes: ClassVar[bool] = False  # whether a class has an `observe` of its own
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.observes = cls.observe is not Encoder.observe
+
     @abstractmethod
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Features [B, width] in float32 from inputs in the dtype they came in."""
+
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential] | None:
+        """Float inputs without parameters and the Linear, LayerNorm and ReLU layers after them, if that is all of it.
+
+        Such an encoder's gradients are worked out by hand, which is faster; None leaves them to autograd.
+        """
+        del x, length_B
+        return None
 
     def observe(self, x: Tensor) -> None:
         """Running statistics of stream rows, before they are encoded."""

@@ -22,3 +22,6 @@ class EmbeddingEncoder(Encoder):
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(x.float().flatten(1))
+
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential]:
+        return x.float().flatten(1), self.layers

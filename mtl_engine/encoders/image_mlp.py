@@ -22,4 +22,10 @@ class ImageMLP(Encoder):
         self.layers = nn.Sequential(*fully_connected(widths))
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
-        return self.layers(as_float(x.flatten(1), self.scale))
+        return self.layers(self._input(x))
+
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential]:
+        return self._input(x), self.layers
+
+    def _input(self, x: Tensor) -> Tensor:
+        return as_float(x.flatten(1), self.scale)

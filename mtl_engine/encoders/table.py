@@ -64,7 +64,12 @@ class TableEncoder(Encoder):
         self.units_2F.copy_(torch.from_numpy(units_2F))
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
-        x = x.float()
+        return self.layers(self._input(x.float()))
+
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential] | None:
+        return None if self.vectors is not None else (self._input(x.float()), self.layers)
+
+    def _input(self, x: Tensor) -> Tensor:
         x_BF = x[:, self.numeric_F.to(x.device)]
         missing_BF = torch.isnan(x_BF)
         z_BF = (
@@ -79,4 +84,4 @@ class TableEncoder(Encoder):
             ).long()
             first_F = torch.arange(bucket_BF.shape[1], device=x.device) * (self.buckets + 1)
             parts.append(functional.embedding(bucket_BF + first_F, self.vectors.weight).flatten(1))
-        return self.layers(torch.cat(parts, 1))
+        return torch.cat(parts, 1)

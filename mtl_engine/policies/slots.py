@@ -17,6 +17,7 @@ from mtl_engine.policies.base import Policy
 from mtl_engine.types import Array, Json
 
 _PAIRS = 4096  # up to here comparing every pair of rows is faster than sorting them
+_ABOVE = 1 + 1e-9  # above every rounding of a bound
 _NO_KEY = np.iinfo(np.int64).max
 _ARRAYS = ("key_G", "seen_G", "quota_G", "filled_G", "slot_GQ", "free_N")
 
@@ -50,6 +51,16 @@ class Slots:
             lost = (last_M[slot_B[kept]] != kept) | (self.group_M[slot_B[kept]] < 0)
             slot_B[kept[lost]] = -1
         return slot_B
+
+    def pass_by(self, key_B: Array, uniform_B: Array) -> bool:
+        """Count rows none of which can be kept, the usual case on a long stream; False where one might be, or is new."""
+        if uniform_B.size and uniform_B.min() < self._chance:
+            return False
+        at_B = self._sorted_G.searchsorted(key_B)
+        if (self._sorted_G[at_B] != key_B).any():
+            return False
+        self.seen_G += np.bincount(self._order_G[at_B], minlength=len(self.key_G))
+        return True
 
     def resize(self, capacity: int) -> tuple[Array, Array]:
         """Change the number of slots; returns (old slots, new slots) of rows that must be moved."""
@@ -102,6 +113,7 @@ class Slots:
         """What follows from the state: groups by key, and the group of every slot."""
         self._order_G = np.append(np.argsort(self.key_G, kind="stable"), -1)
         self._sorted_G = np.append(np.sort(self.key_G), _NO_KEY)  # so that every search ends inside
+        self._chance = 2.0  # no draw at or above it keeps a row, whatever its group; grows stale on the safe side
         self.group_M = np.full(self.capacity, -1, np.int64)
         for g, filled in enumerate(self.filled_G):
             self.group_M[self.slot_GQ[g, :filled]] = g
@@ -161,6 +173,8 @@ class Slots:
             kept = at_N < quota_B[row_N]
             slot_B[row_N[kept]] = self.slot_GQ[group_N[kept], at_N[kept]]
         self.seen_G += np.bincount(group_B, minlength=len(self.key_G))
+        if (self.filled_G >= self.quota_G).all():
+            self._chance = float((self.quota_G / (self.seen_G + 1)).max()) * _ABOVE
         return slot_B
 
     def _draws(self, group_B: Array, row_N: Array, uniform_N: Array) -> Array:
