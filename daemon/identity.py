@@ -48,12 +48,11 @@ def hold_out_key(seed: int, task: str, source: str, event_id: str) -> int:
 
 
 def _digest(parts: tuple[bytes, ...]) -> bytes:
-    hasher = sha256()
-    for part in parts:
-        hasher.update(
-            len(part).to_bytes(8, "little")
-        )  # lengths keep ("ab", "c") apart from ("a", "bc")
-        hasher.update(part)
+    *small, last = parts  # the last one may be large and is not copied
+    # Lengths keep ("ab", "c") apart from ("a", "bc").
+    told = b"".join([len(part).to_bytes(8, "little") + part for part in small])
+    hasher = sha256(told + len(last).to_bytes(8, "little"))
+    hasher.update(last)
     return hasher.digest()[:NAME_BYTES]
 
 

@@ -12,7 +12,7 @@ from mtl_engine.errors import EngineError
 from mtl_engine.types import Json
 
 _OPS: Any = torch  # the update of many tensors at once is private, and there is no other way to it
-EVERY = 4  # steps between two updates of the average; the decay is raised to this power
+EVERY = 8  # steps between two updates of the average; the decay is raised to this power
 
 
 class Average:

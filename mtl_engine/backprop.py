@@ -1,35 +1,35 @@
 """The forward and backward pass of a step: by hand through fully connected layers, by autograd through all else.
 
 On a small net autograd's own work (recording, its engine, accumulating) costs about as much as the arithmetic.
-The layers of the trunk, the heads and most encoders are few and simple, so their gradients are written out here;
-autograd differentiates what a strategy makes of the outputs, and encoders that are more than such layers.
+The layers of the trunk, the heads and most encoders are few and simple, so their gradients are written out here,
+from dloss/dz, which a task kind knows, on down. Autograd differentiates what a strategy makes of losses and outputs
+beyond that, and encoders that are more than such layers.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_engine.batch import Joined
-from mtl_engine.errors import EngineError
 from mtl_engine.model import Head, Model
+from mtl_engine.strategies.base import Leaf
+from mtl_engine.tape import Tape, linear_grads
 from mtl_engine.types import Array
 
-_ATEN: Any = torch.ops.aten
-_relu_backward: Any = _ATEN.threshold_backward.default
-_norm_backward: Any = _ATEN.native_layer_norm_backward.default
+Factor = float | Tensor
 
 
 class Pass(ABC):
-    """One step's way through the model and back; made for every step."""
+    """One step's way through the model and back; made for every step, and used while gradients are off."""
 
     @abstractmethod
-    def features(self, joined: Sequence[Joined]) -> list[Tensor]:
+    def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
         """Trunk features of each joined batch: one encode a table, one trunk for all rows."""
 
     @abstractmethod
@@ -37,8 +37,12 @@ class Pass(ABC):
         """Outputs of a task's head for some rows of a batch (None = all); `detached`: the trunk learns nothing from them."""
 
     @abstractmethod
-    def backward(self, total: Tensor) -> None:
-        """Leave dtotal/dw in the `grad` of every parameter that has a part in `total`; they must be None before."""
+    def leaf(self, task: str) -> Leaf | None:
+        """What takes losses of a task whose gradients are known; None where autograd is to find them."""
+
+    @abstractmethod
+    def backward(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
+        """Leave the gradient of the sum of loss * factor in the `grad` of every parameter; they must be None before."""
 
 
 class AutogradPass(Pass):
@@ -46,19 +50,26 @@ class AutogradPass(Pass):
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._parts: list[Tensor] = []
+        self._parts: Sequence[Tensor] = ()
 
-    def features(self, joined: Sequence[Joined]) -> list[Tensor]:
+    @torch.enable_grad()
+    def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
         h = [self._model.encode(j.table, j.x, j.length_B) for j in joined]
-        self._parts = _split(self._model.trunk(_cat(h)), joined)
+        self._parts = _split(self._model.trunk(_cat(h)), [len(j) for j in joined])
         return self._parts
 
+    @torch.enable_grad()
     def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
         f_BD = _rows(self._parts[part], row_B)
         return self._model.z(task, f_BD.detach() if detached else f_BD)
 
-    def backward(self, total: Tensor) -> None:
-        if total.requires_grad:
+    def leaf(self, task: str) -> Leaf | None:
+        return None
+
+    @torch.enable_grad()
+    def backward(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
+        total = summed([(loss, factor) for loss, factor in parts if loss.requires_grad])
+        if total is not None:
             total.backward()
 
 
@@ -72,6 +83,17 @@ class _Asked:
     f_BD: Tensor
     z_BC: Tensor
     detached: bool
+    known: list[_Known]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A loss whose gradient is known: dloss/dz of the rows from `start` on."""
+
+    loss: Tensor
+    start: int
+    g_BC: Tensor
+    factor: Factor = 0.0  # dtotal/dloss
 
 
 class HandPass(Pass):
@@ -79,40 +101,65 @@ class HandPass(Pass):
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._parts: list[Tensor] = []
+        self._parts: Sequence[Tensor] = ()
         self._encoded: list[Tape | Tensor] = []  # Tensor: by autograd
         self._trunk = Tape(model.trunk.sequence)
-        self._asked: list[_Asked] = []
+        self._asked: dict[str, _Asked] = {}
 
-    @torch.no_grad()
-    def features(self, joined: Sequence[Joined]) -> list[Tensor]:
+    def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
         h = [self._encode(j) for j in joined]
-        self._parts = _split(self._trunk.forward(_cat(h)), joined)
+        self._parts = _split(self._trunk.forward(_cat(h)), [len(j) for j in joined])
         return self._parts
 
-    @torch.no_grad()
     def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
         f_BD, head = _rows(self._parts[part], row_B), self._model.head(task)
         z_BC = head(f_BD).requires_grad_()
-        self._asked.append(_Asked(head, part, row_B, f_BD, z_BC, detached))
+        self._asked[task] = _Asked(head, part, row_B, f_BD, z_BC, detached, [])
         return z_BC
 
-    def backward(self, total: Tensor) -> None:
-        total.backward()  # from the loss to the outputs
-        with torch.no_grad():
-            parts = self._heads()
-            if all(g is None for g in parts):
-                return
-            g = [torch.zeros_like(f) if g is None else g for g, f in zip(parts, self._parts, strict=True)]  # fmt: skip
-            g_BD = cast("Tensor", self._trunk.backward(_cat(g), needs_input=True))
-            starts = g_BD.split([len(part) for part in g]) if len(g) > 1 else [g_BD]
-        for encoded, g_BD in zip(self._encoded, starts, strict=True):
-            if isinstance(encoded, Tensor):
-                if encoded.requires_grad:
-                    encoded.backward(g_BD)
-            else:
-                with torch.no_grad():
-                    encoded.backward(g_BD, needs_input=False)
+    def leaf(self, task: str) -> Leaf:
+        known = self._asked[task].known
+
+        def leaf(start: int, loss: Tensor, g_BC: Tensor) -> Tensor:
+            known.append(_Known(loss.requires_grad_(), start, g_BC))
+            return loss
+
+        return leaf
+
+    def backward(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
+        self._losses(parts)
+        found = self._heads()
+        if all(g is None for g in found):
+            return
+        g = [
+            torch.zeros_like(f) if g is None else g for g, f in zip(found, self._parts, strict=True)
+        ]
+        g_BD = cast("Tensor", self._trunk.backward(_cat(g), needs_input=True))
+        split = _split(g_BD, [len(part) for part in g])
+        for encoded, g_BD in zip(self._encoded, split, strict=True):
+            if isinstance(encoded, Tape):
+                encoded.backward(g_BD, needs_input=False)
+            elif encoded.requires_grad:
+                encoded.backward(g_BD)
+
+    def _losses(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
+        """How far each known loss counts, and by autograd what else strategies made of losses and outputs."""
+        known = {id(one.loss): one for asked in self._asked.values() for one in asked.known}
+        other: list[tuple[Tensor, Factor]] = []
+        for loss, factor in parts:
+            if id(loss) in known:
+                known[id(loss)].factor = factor
+            elif loss.requires_grad:
+                other.append((loss, factor))
+        if not other:
+            return
+        with torch.enable_grad():
+            total = summed(other)
+        if total is not None:
+            total.backward()
+            for one in known.values():
+                if one.loss.grad is not None:
+                    one.factor = one.factor + one.loss.grad
 
     def _encode(self, joined: Joined) -> Tensor:
         dense = self._model.encoder(joined.table).dense(joined.x, joined.length_B)
@@ -128,12 +175,12 @@ class HandPass(Pass):
     def _heads(self) -> list[Tensor | None]:
         """Gradients of the heads' parameters; returns those of the trunk's features by part, None = none."""
         parts: list[Tensor | None] = [None] * len(self._parts)
-        for asked in self._asked:
-            g_BC, head = asked.z_BC.grad, asked.head
+        for asked in self._asked.values():
+            g_BC, head = _outputs_gradient(asked), asked.head
             if g_BC is None:
                 continue
             g_BC = g_BC if head.gain == 1.0 else g_BC * head.gain
-            _linear_grads(head.weight, head.bias, asked.f_BD, g_BC)
+            linear_grads(head.weight, head.bias, asked.f_BD, g_BC)
             if asked.detached:
                 continue
             g_BD, known = g_BC @ head.weight, parts[asked.part]
@@ -146,73 +193,36 @@ class HandPass(Pass):
         return parts
 
 
-class Tape:
-    """One way through Linear, LayerNorm and ReLU layers, and back.
-
-    y = x W^T + b: dW = g^T x, db = sum_B g, dx = g W. ReLU: dx = g where y > 0. LayerNorm: torch's kernel.
-    """
-
-    def __init__(self, layers: Iterable[nn.Module]) -> None:
-        self._layers = list(layers)
-        self._saved: list[tuple[Tensor, ...]] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        given = x
-        for layer in self._layers:
-            if isinstance(layer, nn.Linear):
-                self._saved.append((x,))
-                x = torch.nn.functional.linear(x, layer.weight, layer.bias)
-            elif isinstance(layer, nn.ReLU):
-                x = (
-                    x.relu() if x is given else x.relu_()
-                )  # what a layer before made, nobody else has
-                self._saved.append((x,))
-            elif isinstance(layer, nn.LayerNorm):
-                y, mean, rstd = torch.native_layer_norm(
-                    x, layer.normalized_shape, layer.weight, layer.bias, layer.eps
-                )
-                self._saved.append((x, mean, rstd))
-                x = y
-            else:
-                raise EngineError(f"no gradient by hand for {type(layer).__name__}: let `dense` return None")  # fmt: skip
-        return x
-
-    def backward(self, g: Tensor, *, needs_input: bool) -> Tensor | None:
-        """Gradients of the parameters, and of the input if it is needed."""
-        for at in range(len(self._layers) - 1, -1, -1):
-            layer, (x, *more) = self._layers[at], self._saved[at]
-            if isinstance(layer, nn.Linear):
-                _linear_grads(layer.weight, layer.bias, x, g)
-                if at == 0 and not needs_input:
-                    return None
-                g = g @ layer.weight
-            elif isinstance(layer, nn.ReLU):
-                g = _relu_backward(g, x, 0)
-            elif isinstance(layer, nn.LayerNorm):
-                wanted = [at > 0 or needs_input, layer.elementwise_affine, layer.elementwise_affine]
-                g, *of = _norm_backward(g, x, layer.normalized_shape, *more, layer.weight, layer.bias, wanted)  # fmt: skip
-                if layer.elementwise_affine:
-                    _add(layer.weight, of[0])
-                    _add(layer.bias, of[1])
-        return g
+def _outputs_gradient(asked: _Asked) -> Tensor | None:
+    """dtotal/dz: what autograd found, and factor * dloss/dz of the known losses."""
+    g_BC = asked.z_BC.grad
+    for one in asked.known:
+        if isinstance(one.factor, float) and one.factor == 0.0:
+            continue  # a strategy looked at it and used something else
+        of = one.g_BC if isinstance(one.factor, float) and one.factor == 1.0 else one.g_BC * one.factor  # fmt: skip
+        if g_BC is None and len(of) == len(asked.z_BC):
+            g_BC = of
+        else:
+            g_BC = torch.zeros_like(asked.z_BC) if g_BC is None else g_BC
+            g_BC[one.start : one.start + len(of)] += of
+    return g_BC
 
 
-def _linear_grads(weight: Tensor, bias: Tensor, x: Tensor, g: Tensor) -> None:
-    if weight.requires_grad:
-        _add(weight, g.t() @ x)
-        _add(bias, g.sum(0))
-
-
-def _add(parameter: Tensor, g: Tensor) -> None:
-    parameter.grad = g if parameter.grad is None else parameter.grad + g
+def summed(parts: Sequence[tuple[Tensor, Factor]]) -> Tensor | None:
+    """Sum of loss * factor; None = nothing to sum."""
+    total: Tensor | None = None
+    for loss, factor in parts:
+        part = loss if isinstance(factor, float) and factor == 1.0 else loss * factor
+        total = part if total is None else total + part
+    return total
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
-def _split(f_BD: Tensor, joined: Sequence[Joined]) -> list[Tensor]:
-    return list(f_BD.split([len(j) for j in joined])) if len(joined) > 1 else [f_BD]
+def _split(f_BD: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    return cast("Sequence[Tensor]", f_BD.split(sizes)) if len(sizes) > 1 else [f_BD]
 
 
 def _rows(f_BD: Tensor, row_B: Array | None) -> Tensor:

@@ -43,7 +43,7 @@ class Members:
     weight: Array | None
     stream_y: Array  # of labelled rows only
     memory_y: Array
-    memory_M: Array  # which replayed rows, positions in `slot_M`
+    memory_M: Array | None  # which replayed rows, positions in `slot_M`; None = all of them
 
 
 def join(
@@ -87,7 +87,7 @@ def members(joined: Joined, task: Task, columns: int, unlabelled: str) -> Member
             else parts[0].astype(dtype)
         )
         s = joined.num_stream
-        return Members(None, s, y, None, y[:s], y[s:], np.arange(len(joined.slot_M)))
+        return Members(None, s, y, None, y[:s], y[s:], None)
     stream_t = (given or _missing(task, joined.num_stream)).padded(columns)
     memory_t = (kept or _missing(task, len(joined.slot_M))).padded(columns)
     labelled_S = stream_t.labelled()
@@ -139,14 +139,12 @@ def kept_outputs(joined: Joined, task: TaskStep) -> Outputs:
     return Outputs(z_SC, width_S)
 
 
-def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array, Array]:
-    """The task number (-1 = no label) and class that each row is kept for: its first labelled task's."""
+def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array | int, Array]:
+    """The number of the task that all rows or each row (-1 = no label) is kept for, its first labelled one, and the class."""
     if len(rows.targets) == 1:
         [(name, target)] = rows.targets.items()
         if target.weight is None:
-            return np.full(len(rows), tasks[name].number, np.int64), tasks[name].kind.group_B(
-                target
-            )
+            return tasks[name].number, tasks[name].kind.group_B(target)
     owner_B, class_B = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
     for name, target in reversed(list(rows.targets.items())):
         task = tasks[name]

@@ -5,10 +5,17 @@ A weight of 0 gives exactly zero gradient. All arithmetic is in float32, whateve
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+_ATEN: Any = torch.ops.aten
+_nll: Any = _ATEN.nll_loss_forward.default
+_nll_backward: Any = _ATEN.nll_loss_backward.default
+_log_softmax_backward: Any = _ATEN._log_softmax_backward_data.default
+_IGNORED = -100  # torch's label for rows to be left out; ours are masked by weight
 CLOSED = (
     torch.finfo(torch.float32).min / 2
 )  # added to a logit: its probability is exactly 0, its gradient too
@@ -24,6 +31,21 @@ def cross_entropy(
     if weight_B is None:
         return functional.cross_entropy(z_BC, y_B)
     return _weighted_mean(functional.cross_entropy(z_BC, y_B, reduction="none"), weight_B)
+
+
+def cross_entropy_by_hand(
+    z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, shift_C: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`cross_entropy` and its gradient dL/dz = weight (softmax(z + shift) - onehot(y)) / B, without autograd."""
+    p_BC = functional.log_softmax(z_BC if shift_C is None else z_BC + shift_C, 1)
+    mean = weight_B is None
+    loss, total = _nll(p_BC, y_B, None, 1 if mean else 0, _IGNORED)
+    if weight_B is None:
+        g_BC = _nll_backward(loss.new_ones(()), p_BC, y_B, None, 1, _IGNORED, total)
+    else:
+        loss = _weighted_mean(loss, weight_B)
+        g_BC = _nll_backward(weight_B / len(y_B), p_BC, y_B, None, 0, _IGNORED, total)
+    return loss, _log_softmax_backward(g_BC, p_BC, 1, torch.float32)
 
 
 def binary_cross_entropy(z_BC: Tensor, y_BC: Tensor, weight_BC: Tensor | None) -> Tensor:

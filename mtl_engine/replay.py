@@ -87,12 +87,22 @@ class Replay:
         }
 
     def offer(
-        self, step: int, rows: Rows, owner_B: Array, class_B: Array, outputs: Mapping[str, Outputs]
+        self,
+        step: int,
+        rows: Rows,
+        owner: Array | int,
+        class_B: Array,
+        outputs: Mapping[str, Outputs],
     ) -> None:
-        """Offer stream rows; `owner_B` is the number of the task that a row is kept for, -1 = not offered."""
-        table = self.tables[rows.table]
-        uniform_B = rng.uniform(self.seed, f"insert:{rows.table}", step, len(rows))
-        if table.offer(rows, owner_B, class_B, uniform_B, outputs):
+        """Offer stream rows; `owner` is the number of the task that all rows, or each row, are kept for, -1 = not offered."""
+        table, purpose = self.tables[rows.table], f"insert:{rows.table}"
+        if isinstance(owner, int):
+            least = rng.least(self.seed, purpose, step, len(rows))
+            if table.pass_by(owner, class_B, least):
+                return
+            owner = np.full(len(rows), owner, np.int64)
+        uniform_B = rng.uniform(self.seed, purpose, step, len(rows))
+        if table.offer(rows, owner, class_B, uniform_B, outputs):
             self._choice = None
 
     def shares_changed(self) -> None:

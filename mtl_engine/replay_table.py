@@ -50,6 +50,10 @@ class ReplayTable:
     def capacity(self) -> int:
         return self.slots.capacity
 
+    def pass_by(self, owner: int, class_B: Array, least: float) -> bool:
+        """Whether rows of one task are only counted, since not even the smallest of their draws keeps one."""
+        return self.slots.pass_by(self.slots.policy.key_B(owner, class_B), least)
+
     def offer(
         self,
         rows: Rows,
@@ -59,17 +63,13 @@ class ReplayTable:
         outputs: Mapping[str, Outputs],
     ) -> bool:
         """Keep what the policy keeps; True when a slot changed its owner or group."""
-        offered: Array | None = None  # all of them
-        if not self.capacity:
+        offered = np.flatnonzero(owner_B >= 0)
+        if not offered.size or not self.capacity:
             return False
-        if owner_B.min() < 0:
-            offered = np.flatnonzero(owner_B >= 0)
+        if len(offered) < len(rows):
             owner_B, class_B, uniform_B = owner_B[offered], class_B[offered], uniform_B[offered]
-        key_B = self.slots.policy.key_B(owner_B, class_B)
-        if self.slots.pass_by(key_B, uniform_B):
-            return False
         before = self.slots.rearranged
-        slot_B = self.slots.place(key_B, uniform_B)
+        slot_B = self.slots.place(self.slots.policy.key_B(owner_B, class_B), uniform_B)
         if self.slots.rearranged != before:
             self.owner_M[self.slots.group_M < 0] = -1
         kept = np.flatnonzero(slot_B >= 0)
@@ -81,8 +81,7 @@ class ReplayTable:
             (self.owner_M[slot_N] != owner_B[kept]).any()
         )
         self.owner_M[slot_N] = owner_B[kept]
-        row_N = kept if offered is None else offered[kept]
-        self._write(slot_N, rows.take(row_N), row_N, outputs)
+        self._write(slot_N, rows.take(offered[kept]), offered[kept], outputs)
         self.version[np.unique(slot_N // self.stride)] += 1
         return changed
 

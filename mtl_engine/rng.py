@@ -32,6 +32,13 @@ def uniform(seed: int, purpose: str, step: int, n: int, start: int = 0) -> Array
     return _fractions(_bits(np.uint64(_key(seed, purpose, step, start)), n))
 
 
+def least(seed: int, purpose: str, step: int, n: int) -> float:
+    """The smallest element of `uniform`, for n >= 1."""
+    if n > SHORT:
+        return float(uniform(seed, purpose, step, n).min())
+    return _least_together(seed, purpose, step // STEPS, n)[step % STEPS]
+
+
 def integers(seed: int, purpose: str, step: int, n: int, high: int) -> Array:
     """int64 [n], uniform in [0, high)."""
     return (uniform(seed, purpose, step, n) * high).astype(np.int64)
@@ -48,6 +55,11 @@ def together(seed: int, purpose: str, block: int, n: int) -> Array:
     steps = range(block * STEPS, (block + 1) * STEPS)
     key_K1 = np.array([[_key(seed, purpose, step)] for step in steps], np.uint64)
     return _fractions(_bits(key_K1, n))
+
+
+@lru_cache(maxsize=64)
+def _least_together(seed: int, purpose: str, block: int, n: int) -> list[float]:
+    return together(seed, purpose, block, n).min(1).tolist()
 
 
 def _fractions(bits: Array) -> Array:

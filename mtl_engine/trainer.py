@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtl_engine import batch
 from mtl_engine.average import Average
-from mtl_engine.backprop import AutogradPass, HandPass, Pass
+from mtl_engine.backprop import AutogradPass, Factor, HandPass, Pass, summed
 from mtl_engine.batch import Joined
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
@@ -48,6 +48,9 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.registry, self.model, self.optimizer, self.replay = registry, model, optimizer, replay
         self.strategy, self.weighting, self.settings = strategy, weighting, settings
+        self.make_pass: type[AutogradPass | HandPass] = (
+            AutogradPass if settings.autocast else HandPass
+        )
         self.average: Average | None = None
         self.teacher: Teacher | None = None
         self.teacher_version = 0
@@ -56,6 +59,7 @@ class Trainer:
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
 
+    @torch.no_grad()
     def step(self, blocks: Sequence[Rows]) -> StepReport:
         """One update on these stream rows and one replay draw."""
         stream = self._stream(blocks)
@@ -67,16 +71,17 @@ class Trainer:
             if self.settings.autocast
             else contextlib.nullcontext()
         ):
-            way = AutogradPass(self.model) if self.settings.autocast else HandPass(self.model)
+            way = self.make_pass(self.model)
             tasks = self._forward(joined, way)
-        losses = self.strategy.losses(Step(tasks))
-        total = self._combined(losses, tasks, sum(self._used(j, tasks) for j in joined))
-        value = 0.0 if total is None else total.item()  # the only wait for the device
+        with torch.enable_grad():
+            losses = self.strategy.losses(Step(tasks))
+        parts = self._parts(losses, tasks, sum(self._used(j, tasks) for j in joined))
+        value = _value(parts)
         self.step_count = number
-        skipped = not math.isfinite(value) or not (total is None or self._update(total, way))
+        skipped = not math.isfinite(value) or not self._update(parts, way)
         if skipped:
             self.skipped_steps += 1
-        elif total is not None:
+        elif parts:
             self._remember(number, joined, tasks)
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
@@ -204,8 +209,8 @@ class Trainer:
         device = self.model.device
         z_BC = way.z(name, part, members.row_B, detached=bool(self.warm.get(name)))
         kept = None
-        if self.strategy.keeps and len(members.memory_M):
-            slot_M = joined.slot_M[members.memory_M]
+        if self.strategy.keeps and len(members.memory_y):
+            slot_M = joined.slot_M if members.memory_M is None else joined.slot_M[members.memory_M]
             kept = batch.stored(self.replay.tables[joined.table], name, slot_M, columns)
         weight = members.weight
         return TaskStep(
@@ -222,6 +227,7 @@ class Trainer:
             stored=kept,
             teacher=lambda: lesson.z(task.kind, members.row_B),
             rows=members.row_B,
+            leaf=way.leaf(name),
         )
 
     def _used(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> int:
@@ -232,30 +238,23 @@ class Trainer:
             return len(joined)
         return int(np.unique(np.concatenate([np.zeros(0, np.int64), *partial])).size)
 
-    def _combined(
+    def _parts(
         self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int
-    ) -> Tensor | None:
-        """Sum over tasks of factor * loss_weight * (rows of the task / rows) * loss."""
-        if not losses:
-            return None
-        weigh = self.weighting.weigh(losses)
-        total: Tensor | None = None
+    ) -> list[tuple[Tensor, Factor]]:
+        """Loss and weight * loss_weight * (rows of the task / rows) of every task; the sum of their products is trained on."""
+        weigh = self.weighting.weigh(losses) if losses else {}
+        found: list[tuple[Tensor, Factor]] = []
         for name, loss in losses.items():
-            factor = (
-                weigh[name]
-                * self.registry.tasks[name].spec.loss_weight
-                * (tasks[name].z_BC.shape[0] / num_rows)
-            )
-            part = loss if isinstance(factor, float) and factor == 1.0 else loss * factor
-            total = part if total is None else total + part
-        return total
+            share = tasks[name].z_BC.shape[0] / num_rows
+            found.append((loss, weigh[name] * self.registry.tasks[name].spec.loss_weight * share))
+        return found
 
-    def _update(self, total: Tensor, way: Pass) -> bool:
+    def _update(self, parts: Sequence[tuple[Tensor, Factor]], way: Pass) -> bool:
         """Whether the gradients were finite; where not, nothing is updated."""
-        if not total.requires_grad:
+        if not any(loss.requires_grad for loss, _ in parts):
             return True  # only frozen parameters, or no labelled row
         self.optimizer.zero_grad()
-        way.backward(total)
+        way.backward(parts)
         if not self.optimizer.step(self.settings.clip_norm):
             return False
         if self.average is not None:
@@ -284,3 +283,9 @@ class Trainer:
         every = self.settings.teacher_every
         if every and self.step_count % every == 0:
             self.refresh_teacher()
+
+
+def _value(parts: Sequence[tuple[Tensor, Factor]]) -> float:
+    """What is trained on, as a number: the only wait for the device in a step."""
+    total = summed(parts)
+    return 0.0 if total is None else total.item()

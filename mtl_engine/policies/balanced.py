@@ -12,7 +12,7 @@ class Balanced(Policy):
     """A reservoir for each (task, class), as in Chrysakis and Moens 2020 ("Online continual learning from
     imbalanced data") but with fixed equal quotas, so that every group stays an exact uniform sample."""
 
-    def key_B(self, task_B: Array, class_B: Array) -> Array:
+    def key_B(self, task_B: Array | int, class_B: Array) -> Array:
         return (task_B << TASK_SHIFT) + class_B
 
     def quotas(self, key_G: Array, capacity: int) -> Array:

@@ -13,7 +13,7 @@ class Policy(ABC):
     """Splits the rows of a replay table into groups, each a uniform sample of what it was offered."""
 
     @abstractmethod
-    def key_B(self, task_B: Array, class_B: Array) -> Array:
+    def key_B(self, task_B: Array | int, class_B: Array) -> Array:
         """The group of each row, int64 [B], from the number of its task and its class."""
 
     @abstractmethod

@@ -52,9 +52,12 @@ class Slots:
             slot_B[kept[lost]] = -1
         return slot_B
 
-    def pass_by(self, key_B: Array, uniform_B: Array) -> bool:
-        """Count rows none of which can be kept, the usual case on a long stream; False where one might be, or is new."""
-        if uniform_B.size and uniform_B.min() < self._chance:
+    def pass_by(self, key_B: Array, least: float) -> bool:
+        """Count rows none of which can be kept, the usual case on a long stream; False where one might be, or is new.
+
+        `least` is the smallest of their draws.
+        """
+        if least < self._chance:
             return False
         at_B = self._sorted_G.searchsorted(key_B)
         if (self._sorted_G[at_B] != key_B).any():

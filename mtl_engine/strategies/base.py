@@ -35,6 +35,10 @@ class Stored:
     valid_MC: Tensor | None  # None = everything is valid
 
 
+Leaf = Callable[[int, Tensor, Tensor], Tensor]
+"""(first row, loss, dloss/dz of the rows from there on) -> the loss as a leaf of the graph that a strategy makes."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskStep:
     """One task's rows in a step: stream rows first, then replayed ones. `weight` None = all ones.
@@ -55,6 +59,7 @@ class TaskStep:
         [], Tensor | None
     ]  # outputs of the teacher [B, C'], None where it does not know the task
     rows: Array | None = None  # positions in the joined batch; None = all of it
+    leaf: Leaf | None = None  # takes losses whose gradients are known; None: autograd finds them
 
     @property
     def num_memory(self) -> int:
@@ -62,21 +67,26 @@ class TaskStep:
 
     def loss(self, shift_C: Tensor | None = None) -> Tensor:
         """Mean over all rows; `shift_C` is added to the logits of a classification."""
-        return self.kind.loss(self.z_BC, self.y, self.weight, shift_C)
+        return self._mean(0, self.z_BC.shape[0], shift_C)
 
     def stream_loss(self, shift_C: Tensor | None = None) -> Tensor:
         """Mean over the stream rows."""
-        s = self.num_stream
-        return self.kind.loss(
-            self.z_BC[:s], self.y[:s], None if self.weight is None else self.weight[:s], shift_C
-        )
+        return self._mean(0, self.num_stream, shift_C)
 
     def memory_loss(self, shift_C: Tensor | None = None) -> Tensor:
         """Mean over the replayed rows."""
-        s = self.num_stream
-        return self.kind.loss(
-            self.z_BC[s:], self.y[s:], None if self.weight is None else self.weight[s:], shift_C
-        )
+        return self._mean(self.num_stream, self.z_BC.shape[0], shift_C)
+
+    def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Tensor:
+        z_BC, y, weight = self.z_BC, self.y, self.weight
+        if self.leaf is not None:
+            z_BC = z_BC.detach()
+        if stop - start < z_BC.shape[0]:
+            z_BC, y = z_BC[start:stop], y[start:stop]
+            weight = None if weight is None else weight[start:stop]
+        if self.leaf is None:
+            return self.kind.loss(z_BC, y, weight, shift_C)
+        return self.leaf(start, *self.kind.loss_by_hand(z_BC, y, weight, shift_C))
 
     def closed(self) -> Tensor | None:
         """A shift that closes classes which are known but not in this step's stream rows; None = all are open."""

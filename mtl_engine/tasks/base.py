@@ -56,6 +56,14 @@ class TaskType(ABC):
         self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
     ) -> Tensor: ...
 
+    def loss_by_hand(
+        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss and its gradient dL/dz, both without a graph; a kind may know a shorter way to them."""
+        z_BC = z_BC.detach().requires_grad_()
+        loss = self.loss(z_BC, y, weight, shift_C)
+        return loss.detach(), torch.autograd.grad(loss, z_BC)[0]
+
     @abstractmethod
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         """Distance from a teacher's outputs, which may have fewer columns."""

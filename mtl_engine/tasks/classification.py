@@ -82,6 +82,11 @@ class Classification(TaskType):
     ) -> Tensor:
         return losses.cross_entropy(z_BC, y, weight, shift_C)
 
+    def loss_by_hand(
+        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return losses.cross_entropy_by_hand(z_BC, y, weight, shift_C)
+
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_cross_entropy(z_BC, teacher_BC, temperature)
 

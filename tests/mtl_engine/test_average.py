@@ -58,7 +58,7 @@ def test_growth_keeps_the_averages_of_old_rows_and_starts_new_ones_where_they_ar
     average.sync({"w": grown}, 8)
     assert torch.equal(average.values["w"][:2], before)
     assert torch.equal(average.values["w"][2], torch.full((3,), 7.0))
-    followed(average, grown, range(9, 13))
+    followed(average, grown, range(9, 9 + EVERY))
     assert not torch.equal(average.values["w"][:2], before)
 
 

@@ -1,0 +1,117 @@
+"""Gradients by hand are those of autograd, for every strategy, task kind and encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_engine.backprop import AutogradPass
+from mtl_engine.engine import Engine
+from mtl_engine.strategies import STRATEGIES
+from mtl_engine.types import TaskSpec
+from tests.support.engines import blobs, engine, labels_of, parts, task
+
+STEPS = 25
+
+
+def by_autograd(one: Engine) -> Engine:
+    parts(one).make_pass = AutogradPass
+    return one
+
+
+def weights(one: Engine) -> dict[str, torch.Tensor]:
+    return {name: value.detach() for name, value in parts(one).model.named_parameters()}
+
+
+def same(one: Engine, other: Engine) -> None:
+    mine, theirs = weights(one), weights(other)
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=2e-4, atol=2e-5, msg=name)
+
+
+def several(one: Engine) -> Engine:
+    """Tasks of every kind on one input, then steps on single tasks, on two at once, on partly labelled and weighted rows."""
+    for name, kind in (("a", "classification"), ("b", "multilabel"), ("c", "regression")):
+        one.add_task(task(name, kind))
+    kinds = {"a": "classification", "b": "multilabel", "c": "regression"}
+    for number in range(STEPS):
+        x = blobs([number % 3, 1, 2, 0, 1, 2], number)
+        if number == 12:
+            one.switch_task("b")
+        name = "abc"[number % 3]
+        if number % 5 == 4:
+            y = {each: labels_of(kinds[each], 6, number) for each in ("a", "c")}
+            one.observe(None, x, y, mask={"a": [1, 0, 1, 1, 0, 1]})
+        elif number % 5 == 3:
+            one.observe(name, x, labels_of(kinds[name], 6, number), weight=[1, 2, 0.5, 1, 1, 3])
+        else:
+            one.observe(name, x, labels_of(kinds[name], 6, number))
+    return one
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES])
+@pytest.mark.parametrize("norm", ["layer", "none"])
+def test_training_by_hand_is_training_by_autograd(strategy: str, norm: str) -> None:
+    trunk = {"width": 16, "depth": 3, "norm": norm}
+    same(
+        several(engine(strategy, trunk=trunk)), several(by_autograd(engine(strategy, trunk=trunk)))
+    )
+
+
+INPUTS: dict[str, tuple[TaskSpec, Any]] = {
+    "mlp": (TaskSpec("t", modality="image", encoder="mlp"), np.uint8),
+    "mlp of two layers": (
+        TaskSpec("t", modality="image", encoder={"name": "mlp", "hidden": [12]}),
+        np.uint8,
+    ),
+    "cnn": (TaskSpec("t", modality="image", encoder="cnn"), np.uint8),
+    "table": (TaskSpec("t", modality="table"), np.float32),
+    "table with categories": (
+        TaskSpec("t", modality="table", encoder={"name": "table", "categorical": [1]}),
+        np.float32,
+    ),
+    "text": (TaskSpec("t", modality="text"), str),
+}
+
+
+@pytest.mark.parametrize("named", [*INPUTS])
+def test_every_encoder_learns_the_same_by_hand_and_by_autograd(named: str) -> None:
+    spec, dtype = INPUTS[named]
+
+    def trained(one: Engine) -> Engine:
+        one.add_task(spec)
+        draw = np.random.default_rng(5)
+        for _ in range(STEPS):
+            y = draw.integers(0, 3, 8)
+            if dtype is str:
+                x: Any = [f"text {label} of {draw.integers(9)}" for label in y]
+            elif spec.modality == "image":
+                x = (draw.integers(0, 99, (8, 8, 8)) + 50 * y[:, None, None]).astype(np.uint8)
+            else:
+                x = np.stack([y + draw.normal(size=8), draw.integers(0, 4, 8)], 1).astype(
+                    np.float32
+                )
+            one.observe("t", x, y)
+        return one
+
+    same(trained(engine("er")), trained(by_autograd(engine("er"))))
+
+
+def test_a_frozen_head_still_teaches_the_trunk() -> None:
+    def frozen(one: Engine) -> Engine:
+        one.add_task(task("a"))
+        one.observe("a", blobs([0, 1, 2]), [0, 1, 2])
+        parts(one).model.freeze_head("a", frozen=True)
+        for number in range(5):
+            one.observe("a", blobs([0, 1, 2], number), [0, 1, 2])
+        return one
+
+    mine = frozen(engine("er"))
+    head = parts(mine).model.head("a").weight.detach().clone()
+    mine.observe("a", blobs([0, 1, 2]), [0, 1, 2])
+    assert torch.equal(parts(mine).model.head("a").weight, head)
+    same(frozen(engine("er")), frozen(by_autograd(engine("er"))))

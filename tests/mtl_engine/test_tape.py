@@ -1,0 +1,38 @@
+"""Layers by hand: the gradients of each are autograd's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_engine.errors import EngineError
+from mtl_engine.tape import Tape
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_gradients_of_layers_by_hand_are_those_of_autograd(affine: bool) -> None:
+    norm = nn.LayerNorm(7, elementwise_affine=affine)
+    layers = nn.Sequential(nn.ReLU(), nn.Linear(5, 7), norm, nn.ReLU(), nn.Linear(7, 3))
+    x, g = torch.randn(4, 5, requires_grad=True), torch.randn(4, 3)
+    layers(x).backward(g)
+    expected = [parameter.grad for parameter in layers.parameters()]
+    layers.zero_grad()
+    with torch.no_grad():
+        tape = Tape(layers)
+        torch.testing.assert_close(tape.forward(x.detach()), layers(x))
+        torch.testing.assert_close(tape.backward(g, needs_input=True), x.grad)
+    for parameter, of in zip(layers.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, of)
+
+
+def test_what_was_given_is_not_written_to() -> None:
+    x = torch.tensor([[-1.0, 2.0]])
+    with torch.no_grad():
+        Tape([nn.ReLU(), nn.Linear(2, 2)]).forward(x)
+    assert x.tolist() == [[-1.0, 2.0]]
+
+
+def test_a_layer_without_a_gradient_by_hand_is_named() -> None:
+    with pytest.raises(EngineError, match="Tanh: let `dense` return None"):
+        Tape([nn.Tanh()]).forward(torch.ones(1, 2))
