@@ -31,6 +31,7 @@ from daemon.errors import (
     Refused,
 )
 from daemon.failpoints import reach
+from daemon.guard import Guard
 from daemon.health import Health
 from daemon.identity import FIRST_ID, id_tuple
 from daemon.jobs import Jobs
@@ -82,7 +83,7 @@ def main(config: Config, start: str | None) -> int:
         # A writer still in torch when the interpreter ends would abort the process: SIGABRT instead of 0.
         stack.callback(loop.durability.checkpointer.wait)
         loop.ensure_broker = broker.ensure if broker is not None else None
-        jobs = Jobs(requests, config.publish)
+        jobs = Jobs(requests, config.publish, config.evaluate)
         stack.callback(jobs.close)
         loop.health.recovered(monotonic() - begin)
         reach("recovered")
@@ -107,9 +108,9 @@ def assemble(
     except EngineError as error:
         raise ConfigError(str(error)) from error
     seed = int(config.engine.get("seed", 0))
-    machine = LogMachine(engine, config.stream, config.limits, seed)
+    machine = LogMachine(engine, config.stream, config.limits, seed, Guard(config.guard.min_rows))
     checkpointer = Checkpointer(config.state_dir / "checkpoints", config.checkpoint.keep)
-    publication = Publication(config.state_dir / "models", config.publish)
+    publication = Publication(config.state_dir / "models", config.publish, config.gate)
     found = checkpointer.recover()
     process = Process()
     position: Position | None = None

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+import torch
 
 from daemon import finite
-from daemon.errors import IntegrityError
+from daemon.errors import DaemonError, IntegrityError
 from mtl_engine.state import read_tensors, sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -43,6 +45,10 @@ PAYLOAD = frozenset({"files", "segments"})  # the part of a manifest that is not
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IntegrityError)  # how a damaged file shows
 
 log = structlog.get_logger("mtld")
+
+
+class NotFinite(DaemonError):
+    """Weights that are NaN or Inf: they are never written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,13 @@ def opened(data: bytes) -> Json:
     if body.pop("digest") != _digest(body):
         raise IntegrityError("it is not what was written: its digest differs")
     return body
+
+
+def refuse_not_finite(weights: Mapping[str, np.ndarray | torch.Tensor]) -> None:
+    """Raise NotFinite where a tensor holds NaN or Inf."""
+    for name, value in weights.items():
+        if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
+            raise NotFinite(f"{name} holds NaN or Inf; the checkpoint before stays current")
 
 
 def encoded(meta: Json) -> bytes | ValueError:

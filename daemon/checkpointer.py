@@ -15,24 +15,24 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
+from daemon.arena import Arena
 from daemon.checkpoint_store import (
     DAMAGE,
     MANIFEST,
     SCHEMA,
     STATE_JSON,
     STATE_TENSORS,
+    NotFinite,
     Store,
     encoded,
+    refuse_not_finite,
     sealed,
     segment_file,
     sync_directory,
     verify,
     write_bytes,
 )
-from daemon.errors import DaemonError, IntegrityError
+from daemon.errors import IntegrityError
 from daemon.failpoints import reach
 from mtl_engine.state import FileInfo, sha256, write_tensors
 
@@ -40,14 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from daemon.arena import Array
     from daemon.checkpoint_store import Recovered
     from daemon.types import Json
-
-    Array = np.ndarray | torch.Tensor
-
-
-class NotFinite(DaemonError):
-    """Weights that are NaN or Inf: they are never written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +86,11 @@ class Checkpointer:
     def __init__(self, root: Path, keep: int) -> None:
         self.store = Store(root)
         self.keep = keep
-        self._arena: dict[str, Array] = {}
+        self._arena = Arena()
         self._thread: threading.Thread | None = None
         self._outcome: Written | Failed | None = None
-        self._lineage: list[int] = []
+        self._lineage: list[int] = []  # what the next cut descends from, the nearest first
+        self._current: int | None = None  # what CURRENT names: not the parent, after a rollback
         self._next_seq = 1
         self._durable_versions: dict[str, int] = {}  # of the segments in the current cut
         self._headers: dict[int, Json] = {}  # of the retained cuts
@@ -113,8 +109,15 @@ class Checkpointer:
         if found is not None:
             found.set_aside.extend(mended)
             self._lineage = [seq for seq in self.store.lineage() if self.store.path(seq).exists()]
+            self._current = next(iter(self._lineage), None)
             self._headers = self.store.headers(self._lineage[: self.keep])
         return found
+
+    def descend(self, seq: int, versions: Mapping[str, int]) -> None:
+        """The next cut descends from this retained one, whose segments are at these versions, not from the newest."""
+        place = self._lineage.index(seq)
+        self._lineage = self._lineage[place:]
+        self.assume(versions)
 
     @property
     def busy(self) -> bool:
@@ -130,15 +133,18 @@ class Checkpointer:
         if self._thread is not None:
             raise AssertionError("a checkpoint is being written; poll() or wait() first")
         begin = monotonic()
-        tensors = {name: self._copy(name, value) for name, value in cut.tensors.items()}
+        tensors = {name: self._arena.copy(name, value) for name, value in cut.tensors.items()}
         fresh: dict[str, dict[str, Array]] = {}
         for name, (version, columns) in cut.segments.items():
             if self._durable_versions.get(name) != version:
                 fresh[name] = {
-                    column: self._copy(f"{name}/{column}", value)
+                    column: self._arena.copy(f"{name}/{column}", value)
                     for column, value in columns.items()
                 }
-        self._forget_all_but(cut)
+        columns = [
+            f"{name}/{column}" for name, (_, kept) in cut.segments.items() for column in kept
+        ]
+        self._arena.keep_only({*cut.tensors, *columns})
         versions = {name: version for name, (version, _) in cut.segments.items()}
         meta = encoded(cut.meta)
         job = _Job(self._next_seq, tensors, fresh, versions, meta, cut.header, cut.weights, then)
@@ -149,29 +155,6 @@ class Checkpointer:
             target=self._write, args=(job,), name="checkpoint-writer", daemon=True
         )
         self._thread.start()
-
-    def _copy(self, name: str, value: Array) -> Array:
-        """Copy into memory kept from the last cut, since fresh pages cost more than the copy itself.
-
-        A read-only array never changes, so it is written as it is.
-        """
-        if isinstance(value, np.ndarray) and not value.flags.writeable:
-            return value
-        kept = self._arena.get(name)
-        if kept is not None and (kept.shape, kept.dtype) == (value.shape, value.dtype):
-            torch.as_tensor(kept).copy_(torch.as_tensor(value))
-            return kept
-        is_array = isinstance(value, np.ndarray)
-        self._arena[name] = np.array(value) if is_array else value.detach().cpu().clone()
-        return self._arena[name]
-
-    def _forget_all_but(self, cut: Cut) -> None:
-        """Keep the copies bounded by the state: names that the state no longer has give their memory back."""
-        alive = set(cut.tensors)
-        for name, (_, columns) in cut.segments.items():
-            alive.update(f"{name}/{column}" for column in columns)
-        for name in self._arena.keys() - alive:
-            del self._arena[name]
 
     def poll(self) -> Written | Failed | None:
         """The outcome of the cut being written, once; None while there is none."""
@@ -218,13 +201,11 @@ class Checkpointer:
 
     def _follow(self, job: _Job) -> None:
         self._lineage = [job.seq, *self._lineage]
+        self._current = job.seq
         self._headers[job.seq] = {**job.header, "seq": job.seq}
 
     def _publish(self, job: _Job) -> int:
-        for name in sorted(job.weights):
-            value = job.tensors[name]
-            if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
-                raise NotFinite(f"{name} holds NaN or Inf; the checkpoint before stays current")
+        refuse_not_finite({name: job.tensors[name] for name in sorted(job.weights)})
         tmp = self.store.temporary(job.seq)
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir(parents=True)
@@ -237,9 +218,9 @@ class Checkpointer:
         job.is_renamed = True
         sync_directory(self.store.root)
         reach("renamed")
-        if self.store.lineage()[:1] != self._lineage[:1]:
+        if next(iter(self.store.lineage()), None) != self._current:
             raise IntegrityError(
-                f"CURRENT does not name {parent}: another process has written here"
+                f"CURRENT does not name {self._current}: another process has written here"
             )
         self.store.make_current([job.seq, *self._lineage])
         self._follow(job)

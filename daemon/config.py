@@ -83,6 +83,34 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluate:
+    """`[evaluate]`: when every hold-out is scored; the decision to do so stands in the log."""
+
+    # s between evaluations; 0 = only at task switches
+    every_s: float = setting(300.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`[gate]`: which published snapshots become champion."""
+
+    # auto = each that no task's hold-out speaks against; manual = only by `mtld snapshot promote`
+    promote: str = setting("auto", one_of=("auto", "manual"))
+    # held-out rows a task needs before its score counts; fewer say nothing
+    min_rows: int = setting(20, 1, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """`[guard]`: what happens when a task falls by more than its tolerance after a task switch."""
+
+    # alert = journal only; hold = no snapshot is promoted meanwhile; rollback = to before the switch, without what came since
+    action: str = setting("alert", one_of=("alert", "hold", "rollback"))
+    # held-out rows a task's phase needs before its score counts
+    min_rows: int = setting(20, 1, 500)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """`[log]`: the lines on stderr."""
 
@@ -111,6 +139,9 @@ class Config:
     stream: Stream = field(default_factory=Stream)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     publish: Publish = field(default_factory=Publish)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    gate: Gate = field(default_factory=Gate)
+    guard: GuardSettings = field(default_factory=GuardSettings)
     # what is refused before it is parsed
     limits: Limits = field(default_factory=Limits)
     # s after which another host may take a dead daemon's stream

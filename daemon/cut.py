@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from daemon.checkpointer import Cut
@@ -29,6 +29,9 @@ class Process:
     next_version: int = 1  # of the next published snapshot
     paused: str | None = None  # the reason, while paused
     paused_until: str | None = None  # RFC 3339, None = until resumed
+    skips: list[list[str]] = field(
+        default_factory=list["list[str]"]
+    )  # [first, last] ids that a rollback leaves out
 
 
 def take(machine: LogMachine, position: Position, process: Process, header: Json) -> Cut:

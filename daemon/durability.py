@@ -11,8 +11,11 @@ from daemon.cut import take
 from daemon.errors import BrokerFull
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from daemon.checkpointer import Written
     from daemon.loop import Loop, Parts
+    from daemon.reader import Position
     from daemon.types import Json
 
 IDLE_S = 0.25  # an idle loop makes its state durable this soon, so that producers at their bound may go on
@@ -36,7 +39,6 @@ class Durability:
         )
         self._config = parts.config
         self._machine = parts.machine
-        self._process = parts.process
         self._health = parts.health
         self._events_since = 0  # entries applied since the last cut was taken
         self._staged_step = parts.machine.engine.step_count
@@ -84,14 +86,18 @@ class Durability:
 
     def stage(self, loop: Loop) -> None:
         """Copy the state and start writing it; nothing waits for the disk."""
-        intent = self.publication.intent(self._process)
+        intent = self.publication.intent(loop.process)
+        if intent is not None:
+            guard, action = self._machine.guard, self._config.guard.action
+            held = guard.held if action != "alert" else ""
+            intent["verdict"] = self.publication.verdict(self._machine, held)
         header = {
             "outbox_seq": self._machine.outbox.last_seq,
             "log_bytes": self.log_bytes,
             "build": self._health.build,
             "publish": intent,
         }
-        cut = take(self._machine, loop.reader.position, self._process, header)
+        cut = take(self._machine, loop.reader.position, loop.process, header)
         self.checkpointer.stage(cut, self.publication.carry_out(intent, self._machine, cut.header))
         loop.steering.staged()
         self._staged_at = monotonic()
@@ -105,7 +111,7 @@ class Durability:
         if not self.committer.is_due or monotonic() < self._next_commit:
             return
         try:
-            was_gone = self.committer.commit(self._machine.outbox, self._process, loop.reader)
+            was_gone = self.committer.commit(self._machine.outbox, loop.process, loop.reader)
         except BrokerFull as error:
             self._next_commit = monotonic() + FULL_RETRY_S
             self._health.fault("broker_full", str(error))
@@ -135,6 +141,14 @@ class Durability:
             for published in self.publication.outcomes():
                 self._health.published(published)
 
+    def rolled_back(
+        self, seq: int, header: Json, versions: Mapping[str, int], position: Position
+    ) -> None:
+        """The state is that of an older checkpoint now; the next cut descends from it."""
+        self.checkpointer.descend(seq, versions)
+        self.log_bytes = int(header["log_bytes"])
+        self.committer.restart(position)
+
     @property
     def _is_dirty(self) -> bool:
         """Whether anything changed since the last cut was taken."""
@@ -152,7 +166,9 @@ class Durability:
         for published in self.publication.outcomes():
             self._health.published(published)
             kind = "snapshot_failed" if published.error else "snapshot_published"
-            loop.journal(kind, {"version": published.version, "error": published.error})
+            verdict = published.verdict or {}
+            told = {key: verdict.get(key) for key in ("decision", "reason", "against")}
+            loop.journal(kind, {"version": published.version, "error": published.error, **told})
         loop.steering.durable(outcome)
 
     def _failed(self, outcome: Failed) -> None:

@@ -23,7 +23,11 @@ NAMES = (
     "current_swapped",  # the checkpoint is the current one, nothing has left the daemon
     "snapshot_written",  # a published snapshot is complete under its temporary name
     "snapshot_renamed",  # a published snapshot has its final name, no alias points to it
-    "snapshot_aliased",  # the alias points to it, the loop does not know yet
+    "snapshot_aliased",  # `latest` points to it, the loop does not know yet
+    "previous_swapped",  # a promotion: `previous` is the champion, `champion` still is too
+    "snapshot_promoted",  # `champion` points to it, the loop does not know yet
+    "champion_swapped",  # an operator's demotion: `champion` is the old one again, `previous` still is too
+    "rolled_back",  # an older state is in memory, nothing of it is written as the current one
     "outbox_sent",  # dead letters and journal: EXEC was sent, the reply not read
     "outbox_done",  # the same, the reply read
     "displayed",  # the group shows the watermark

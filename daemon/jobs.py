@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
-    from daemon.config import Publish
+    from daemon.config import Evaluate, Publish
     from daemon.types import Json
 
 log = structlog.get_logger("mtld")
@@ -29,7 +29,9 @@ class Jobs:
     request of each kind, however long it took.
     """
 
-    def __init__(self, requests: SimpleQueue[Request], publish: Publish) -> None:
+    def __init__(
+        self, requests: SimpleQueue[Request], publish: Publish, evaluate: Evaluate
+    ) -> None:
         self.troubles: Counter[str] = (
             Counter()
         )  # jobs missed, failed or overlapping: none is expected
@@ -44,6 +46,8 @@ class Jobs:
         )
         if publish.every_s > 0:
             self.every(publish.every_s, "publish")
+        if evaluate.every_s > 0:
+            self.every(evaluate.every_s, "score")
         self._scheduler.start()
 
     def every(self, seconds: float, name: str) -> None:

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from daemon import repair
+from daemon import repair, rollback
 from daemon.commands.handlers import apply
 from daemon.durability import Durability
 from daemon.errors import BrokerFull, BrokerUnreachable, StreamExhausted
@@ -77,6 +77,7 @@ class Loop:
         self._flushed_at: tuple[int, str] | None = None
         self._has_stepped = False
         self._back_off = BACK_OFF_S[0]
+        self._gave_up = ""  # the switch before which the guard found nothing to go back to
         self._is_out: set[str] = set()  # faults of the server that last; each is journalled once
         self._broken: Exception | None = BrokerUnreachable("the server was not looked at yet")
 
@@ -132,6 +133,7 @@ class Loop:
 
     def _tick(self) -> None:
         self._barrier(force=True)
+        self._roll_back()
         if self.steering.is_stopped or self.machine.outbox.is_full:
             self.health.state(self.steering.stopped_because or "outbox_full")
             self._sleep(IDLE_S)
@@ -152,7 +154,11 @@ class Loop:
         """Apply one entry whole: machine, watermark, and any loss that shows belong to the same cut."""
         self.health.state("training")
         switched = self.machine.last_switch
-        key = self.machine.enter(entry)
+        key = (
+            self.machine.pass_over(entry)
+            if self._is_left_out(entry.id)
+            else self.machine.enter(entry)
+        )
         self.durability.applied(sum(map(len, entry.fields.values())))
         try:
             self.reader.advance(entry, key)
@@ -166,6 +172,39 @@ class Loop:
             self.durability.publication.after_switch()
             self.durability.ask()
         self._waiting_since = self._waiting_since or monotonic()
+
+    def _is_left_out(self, entry_id: str) -> bool:
+        """Whether a rollback decided that this entry is not read; ranges that lie behind are forgotten."""
+        if not self.process.skips:
+            return False
+        here = id_tuple(entry_id)
+        self.process.skips = [skip for skip in self.process.skips if here <= id_tuple(skip[1])]
+        return any(id_tuple(skip[0]) <= here for skip in self.process.skips)
+
+    def _roll_back(self) -> None:
+        """What an operator asked for, or what the guard is set to do when a task fell after a switch."""
+        if self.steering.rollback() or self._guard_rolls_back():
+            self._waiting_since = self._flushed_at = None
+
+    def _guard_rolls_back(self) -> bool:
+        guard = self.machine.guard
+        if (
+            self._config.guard.action != "rollback"
+            or not guard.fallen
+            or guard.since == self._gave_up
+        ):
+            return False
+        seq = rollback.before(self, guard.since)
+        if seq is None:
+            self._gave_up = guard.since
+            self.health.fault(
+                "guard_cannot_roll_back", f"no replayable checkpoint before {guard.since}"
+            )
+            self.journal("guard_cannot_roll_back", {"since": guard.since})
+            return False
+        skip = (guard.since, self.reader.position.id)
+        rollback.roll_back(self, rollback.Plan(seq, (skip,), by="guard", reason=guard.held))
+        return True
 
     def _train(self) -> None:
         while self.machine.train_one():
@@ -195,7 +234,7 @@ class Loop:
         self._waiting_since = self._waiting_since or now
         here = (self.process.epoch, self.reader.position.id)
         if now - self._waiting_since >= self._config.stream.linger_s and self._flushed_at != here:
-            self.source.append(_control("flush", *here))
+            self.decide("flush")
             self._flushed_at = here
 
     def _look_for_losses(self) -> None:
@@ -214,6 +253,10 @@ class Loop:
             self.durability.ask()
             self.health.fault("events_lost", f"{lost} entries were removed before they were read")
             self.journal("events_lost", {"events": lost, "before": self.reader.position.id})
+
+    def decide(self, kind: str) -> str:
+        """Write a decision into the log, where it takes effect when it is read back; returns its entry's id."""
+        return self.source.append(_control(kind, self.process.epoch, self.reader.position.id))
 
     def journal(self, kind: str, detail: Json) -> None:
         """Write one line for the operators; it leaves with the next durable checkpoint."""

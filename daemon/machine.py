@@ -16,6 +16,7 @@ from daemon.batcher import Batcher, held_out_rows
 from daemon.dedup import Ring
 from daemon.errors import BadEvent
 from daemon.events import parse
+from daemon.guard import Guard
 from daemon.identity import event_key, text_fields
 from daemon.outbox import Outbox
 from daemon.types import Counters
@@ -38,14 +39,19 @@ class LogMachine:
     inside one.
     """
 
-    def __init__(self, engine: Engine, stream: Stream, limits: Limits, seed: int) -> None:
+    def __init__(
+        self, engine: Engine, stream: Stream, limits: Limits, seed: int, guard: Guard | None = None
+    ) -> None:
         self.engine = engine
+        self.guard = guard if guard is not None else Guard(min_rows=1)
         self.batcher = Batcher(stream.batch_size, "task" if stream.mix == "task" else "log")
         self.ring = Ring(stream.dedup_events)
         self.outbox = Outbox()
         self.counters = Counters()
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
+        self.last_evaluation: Json = {}
+        self._entry_id = ""
         self._limits = limits
         self._seed = seed
 
@@ -56,6 +62,7 @@ class LogMachine:
 
         Returns the entry's key, which the reader keeps as the anchor.
         """
+        self._entry_id = entry.id
         key = event_key(entry)
         verdict = self.ring.check(key)
         if verdict == "duplicate":
@@ -69,6 +76,12 @@ class LogMachine:
         if verdict != "duplicate":
             self.ring.add(key)
         return key
+
+    def pass_over(self, entry: Entry) -> bytes:
+        """Count an entry that a rollback leaves out; it leaves no other trace, so it may come again. Returns its key."""
+        self.counters.skipped_events += 1
+        self.counters.skipped_rows += _declared_rows(entry)
+        return event_key(entry)
 
     def train_one(self) -> bool:
         """One optimizer step on the next full batch; False when none is full."""
@@ -127,14 +140,17 @@ class LogMachine:
         """End the phase: train what is pending, freeze the teacher, score every hold-out, move the focus."""
         self._known(task)
         self.flush()
-        report = self.engine.switch_task(task, phase)
+        scored = self._score()
+        self.engine.switch_task(task, phase, scored)
+        self.guard.switched(scored, self._tolerances(), self._entry_id)
         self.last_switch = {
             "task": task,
             "phase": phase,
             "step": self.engine.step_count,
-            "scores": report.scores,
+            "scores": scored["scores"],
         }
         self._journal("task_switched", self.last_switch)
+        self._tell_guard()
 
     def update_task(self, task: str, changes: Json) -> None:
         """Change the settings of a task that may change while it lives."""
@@ -151,12 +167,16 @@ class LogMachine:
 
     def control(self, kind: str, detail: Json) -> None:
         """Carry out a decision that the daemon wrote into its own log."""
-        if kind != "flush":
+        if kind == "flush":
+            self.flush()
+        elif kind == "evaluate":
+            self.guard.evaluated(self._score(), self._tolerances())
+            self._tell_guard()
+        else:
             raise BadEvent(
                 "unknown_control",
-                f"control kind {kind!r} is not known, allowed is 'flush' (detail: {detail})",
+                f"control kind {kind!r} is not known, allowed are 'flush' and 'evaluate' (detail: {detail})",
             )
-        self.flush()
 
     def flush(self) -> None:
         """Train all pending rows, the last batch as short as it is."""
@@ -181,6 +201,21 @@ class LogMachine:
     def _step(self, batch: list[Rows]) -> None:
         self.engine.step(batch)
         self.counters.trained_rows += sum(len(rows) for rows in batch)
+
+    def _score(self) -> Json:
+        """Score every hold-out; what is pending stays pending, since scoring changes nothing that is learned."""
+        scored = self.engine.score()
+        self.last_evaluation = {key: scored[key] for key in ("step", "scores", "parts")}
+        return scored
+
+    def _tolerances(self) -> dict[str, float]:
+        return {name: task.tolerance for name, task in self.engine.tasks.items()}
+
+    def _tell_guard(self) -> None:
+        if self.guard.is_new:
+            self._journal("guard_fell", {"since": self.guard.since, "parts": self.guard.fallen})
+        elif self.guard.has_recovered:
+            self._journal("guard_recovered", {"since": self.guard.since})
 
     def _known(self, task: str) -> None:
         if task not in self.engine.tasks:
@@ -232,12 +267,16 @@ class LogMachine:
             "counters": asdict(self.counters),
             "ring_added": self.ring.added,
             "last_switch": self.last_switch,
+            "last_evaluation": self.last_evaluation,
+            "guard": self.guard.state(),
         }
 
     def load_state(self, arrays: dict[str, np.ndarray], meta: Json) -> None:
         self.batcher.load_state(arrays, meta["pending"])
         self.counters = Counters(**meta["counters"])
         self.last_switch = meta["last_switch"]
+        self.last_evaluation = meta["last_evaluation"]
+        self.guard.load_state(meta["guard"])
 
 
 def _declared_rows(entry: Entry) -> int:

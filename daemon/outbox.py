@@ -62,6 +62,10 @@ class Outbox:
         if kind == "journal":
             self.recent.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), **body})
 
+    def waiting(self) -> list[Item]:
+        """All items that the server has not taken."""
+        return list(self._items)
+
     def up_to(self, seq: int, limit: int = 500) -> list[Item]:
         """The oldest waiting items whose number is at most `seq`, at most `limit` of them."""
         found: list[Item] = []

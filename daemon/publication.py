@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from daemon import releases
+from daemon import gate, releases
+from daemon.config import Gate
+from daemon.errors import DaemonError
 from daemon.failpoints import reach
 from mtl_engine import snapshot
 from mtl_engine.errors import EngineError
@@ -30,20 +32,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What came of an intent: the version and its directory, or the reason why there is none."""
+    """What came of an intent: the version, its directory and the gate's verdict, or the reason why there is none."""
 
     version: int
     path: str
     error: str = ""
     scores: Json | None = None
+    verdict: Json | None = None
 
 
 class Publication:
-    """Writes `<models>/v000123` by rename, swaps the aliases `latest` and `previous`, keeps the newest few."""
+    """Writes `<models>/v000123` by rename, swaps `latest`, and `champion` if the gate says so; keeps the newest few."""
 
-    def __init__(self, models: Path, settings: Publish) -> None:
+    def __init__(self, models: Path, settings: Publish, gate: Gate | None = None) -> None:
         self.models = models
         self._settings = settings
+        self._gate = gate if gate is not None else Gate()
         self._asked = ""
         self._outcomes: list[Published] = []
 
@@ -70,6 +74,26 @@ class Publication:
         reason, self._asked = self._asked, ""
         return {"version": version, "reason": reason}
 
+    def verdict(self, machine: LogMachine, held: str) -> Json:
+        """What the gate says of the model as it is now; `held` is why the guard holds promotions back."""
+        engine, champion = machine.engine, None
+        scored = engine.score()
+        scores, rows = dict(scored["scores"]), dict(scored["rows"])
+        try:
+            name = releases.target(self.models, "champion")
+            if name is not None:
+                said = releases.manifest(self.models / name)
+                met = engine.contest(self.models / name)
+                scores |= {task: one["score"] for task, one in met.items()}
+                rows |= {task: one["rows"] for task, one in met.items()}
+                rivals = {task: one["rival"] for task, one in met.items()}
+                champion = gate.Champion(int(said["version"]), rivals, said.get("verdict") or {})
+        except (DaemonError, EngineError) as error:
+            held = f"the champion cannot be read ({error}); see `mtld snapshot verify champion`"
+        tolerances = {name: task.tolerance for name, task in engine.tasks.items()}
+        candidate = gate.Candidate(scores, rows, tolerances, engine.weights_finite(), held)
+        return gate.judge(candidate, champion, self._gate)
+
     def carry_out(
         self, intent: Json | None, machine: LogMachine, header: Json
     ) -> Callable[[], None] | None:
@@ -85,6 +109,19 @@ class Publication:
             self._outcomes.append(self._publish(tensors, tasks, manifest))
 
         return then
+
+    def steer(self, args: Json, journal: Callable[[str, Json], None]) -> Json:
+        """Promote a snapshot by hand, or demote the champion; one that the gate refused only with `force`."""
+        told = {"by": args.get("by", ""), "reason": args.get("reason", "")}
+        if args.get("demote"):
+            champion, before = releases.demote(self.models)
+            journal("demoted", {"champion": champion, "before": before, **told})
+            return {"champion": champion, "before": before}
+        release = releases.find(self.models, str(args["name"]))
+        releases.check_promotable(release, force=bool(args.get("force")))
+        before = releases.promote(self.models, release.path.name, by_hand=True)
+        journal("promoted", {"champion": release.path.name, "before": before, **told})
+        return {"champion": release.path.name, "before": before}
 
     def outcomes(self) -> list[Published]:
         """What became of the intents since the last call; ask while nothing is being written."""
@@ -109,9 +146,12 @@ class Publication:
                 tmp.rename(final)
                 releases.sync_directory(self.models)
             reach("snapshot_renamed")
-            releases.point_latest(self.models, final.name)
+            releases.point(self.models, "latest", final.name)
             reach("snapshot_aliased")
+            if (manifest.get("verdict") or {}).get("decision") == "promoted":
+                releases.promote(self.models, final.name)
+                reach("snapshot_promoted")
             releases.retain(self.models, self._settings.keep)
         except (OSError, ValueError, EngineError) as error:
             return Published(version, "", f"{type(error).__name__}: {error}")
-        return Published(version, str(final), scores=manifest["scores"])
+        return Published(version, str(final), "", manifest["scores"], manifest.get("verdict"))

@@ -6,16 +6,20 @@ rename: whoever follows it sees one whole snapshot, never none and never half of
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from daemon import finite
 from daemon.errors import IntegrityError, Refused
+from daemon.failpoints import reach
 from daemon.types import Json
 
 MANIFEST = "manifest.json"
@@ -23,7 +27,9 @@ ALIASES = (
     "latest",
     "previous",
     "champion",
-)  # champion: set by the gate over all hold-outs, never by publishing
+)  # latest: the newest; champion: the one to serve, set by the gate or by hand; previous: the champion before it
+DECISIONS = "decisions.json"  # of operators: pins, promotions, demotions
+LOCK = ".lock"
 _DIRECTORY = re.compile(r"v(\d{6,})")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
@@ -134,19 +140,97 @@ def point(models: Path, alias: str, name: str) -> None:
     sync_directory(models)
 
 
-def point_latest(models: Path, name: str) -> None:
-    """Make this the latest; what was the latest becomes previous. Doing it again changes nothing."""
-    before = target(models, "latest")
-    if before == name:
-        return
-    if before is not None and (models / before).is_dir():
-        point(models, "previous", before)
-    point(models, "latest", name)
+def promote(models: Path, name: str, *, by_hand: bool = False) -> str | None:
+    """Make a published snapshot the champion; the one before becomes previous. Returns that one's name.
+
+    `previous` is swapped first, so that whoever dies in between leaves the old champion serving. What is not by
+    hand yields to what is: a promotion carried out again after a crash does not undo an operator's later decision.
+    """
+    with _alone(models):
+        before = target(models, "champion")
+        if not by_hand and int(name.removeprefix("v")) <= _decided(models)["up_to"]:
+            return before
+        if by_hand:
+            _decide(models, up_to=newest_version(models))
+        if before == name:
+            return before
+        if before is not None and (models / before).is_dir():
+            point(models, "previous", before)
+        reach("previous_swapped")
+        point(models, "champion", name)
+        return before
+
+
+def check_promotable(release: Release, *, force: bool) -> None:
+    """Raise Refused for a snapshot that is damaged, or that the gate refused unless `force`."""
+    wrong = problems(release.path)
+    if wrong:
+        raise IntegrityError(f"{release.path.name} is damaged: {'; '.join(wrong)}")
+    verdict = cast("Json", manifest(release.path).get("verdict") or {})
+    if verdict.get("decision") == "refused" and not force:
+        raise Refused(
+            f"the gate refused {release.path.name}: {verdict.get('reason')}; promote another one, or this one with --force"
+        )
+
+
+def demote(models: Path) -> tuple[str, str]:
+    """Give the champion's place back to the one before; returns (new champion, old champion). Twice changes nothing."""
+    with _alone(models):
+        now, before = target(models, "champion"), target(models, "previous")
+        if before is None or before == now or not (models / before).is_dir():
+            raise Refused(
+                f"no champion before {now or 'this one'} is kept in {models}; choose one with `mtld snapshot promote`"
+            )
+        _decide(models, up_to=newest_version(models))
+        point(models, "champion", before)
+        reach("champion_swapped")
+        if now is not None:
+            point(models, "previous", now)
+        return before, now or ""
+
+
+def pins(models: Path) -> list[str]:
+    """The directory names that are kept whatever their age."""
+    return _decided(models)["pins"]
+
+
+def pin(models: Path, name: str, *, pinned: bool) -> None:
+    """Keep a snapshot whatever its age, or no longer."""
+    with _alone(models):
+        names = {one for one in pins(models) if one != name}
+        _decide(models, pins=sorted({*names, name} if pinned else names))
+
+
+def _decided(models: Path) -> Json:
+    """What operators decided: which snapshots are pinned, and up to which version the champion is theirs to choose."""
+    try:
+        found: object = finite.loads((models / DECISIONS).read_bytes())
+    except FileNotFoundError:
+        return {"pins": [], "up_to": 0}
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{models / DECISIONS} cannot be read: {error}") from None
+    if not isinstance(found, dict) or not {"pins", "up_to"} <= cast("Json", found).keys():
+        raise IntegrityError(
+            f"{models / DECISIONS} does not hold pins and up_to; restore or remove it"
+        )
+    return cast("Json", found)
+
+
+def _decide(models: Path, **changes: Any) -> None:
+    temporary = models / f".{DECISIONS}.{os.getpid()}"
+    temporary.write_text(finite.dumps({**_decided(models), **changes}))
+    temporary.replace(models / DECISIONS)
+    sync_directory(models)
 
 
 def retain(models: Path, keep: int) -> list[int]:
-    """Remove all but the newest `keep` releases and those an alias names; returns what was removed."""
-    old = [release for release in catalogue(models)[keep:] if not release.aliases]
+    """Remove all but the newest `keep` releases, those an alias names and pinned ones; returns what was removed."""
+    pinned = set(pins(models))
+    old = [
+        release
+        for release in catalogue(models)[keep:]
+        if not release.aliases and release.path.name not in pinned
+    ]
     for release in old:
         doomed = (
             models / f".{release.path.name}.removed"
@@ -154,6 +238,14 @@ def retain(models: Path, keep: int) -> list[int]:
         release.path.rename(doomed)
         shutil.rmtree(doomed)
     return [release.version for release in old]
+
+
+@contextmanager
+def _alone(models: Path) -> Generator[None]:
+    """One process at a time changes what points where: the daemon, or an operator's command."""
+    with (models / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def sync_directory(directory: Path) -> None:

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from daemon import rollback
 from daemon.errors import Refused
+from daemon.rollback import Plan
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,6 +43,7 @@ class Steering:
         self._drain_durable_at: float | None = None
         self._failures = 0
         self._diverged = ""
+        self._rollbacks: list[tuple[Request, Plan]] = []
         self._wake = threading.Event()
         self.is_drained = False
         self.exit_code = 0
@@ -114,6 +117,48 @@ class Steering:
         self._loop.durability.publication.ask(str(request.args.get("by") or "operator"))
         self._waiting.append(request)
         return None
+
+    def score(self, request: Request) -> Json | None:
+        """Write the decision to score every hold-out into the log, unless nothing was learned since the last time."""
+        del request
+        loop = self._loop
+        if loop.machine.last_evaluation.get("step") == loop.machine.engine.step_count:
+            return {"appended": None}
+        return {"appended": loop.decide("evaluate")}
+
+    def roll_back(self, request: Request) -> Json | None:
+        """Plan it, or have it done before the next entry is read; answered once it is durable."""
+        args = request.args
+        skips = tuple((str(first), str(last)) for first, last in args.get("skips", ()))
+        plan = Plan(
+            int(args["seq"]), skips, bool(args.get("skip_to_now")), str(args.get("by", "")), str(args.get("reason", ""))
+        )  # fmt: skip
+        told = rollback.look(self._loop, plan)
+        if args.get("dry_run"):
+            return told
+        self._rollbacks.append((request, plan))
+        return None
+
+    def rollback(self) -> bool:
+        """Carry out the rollbacks that were asked for; whether there was one. Faults of the server are the loop's."""
+        done = False
+        while self._rollbacks:
+            request, plan = self._rollbacks[0]
+            try:
+                request.reply(rollback.roll_back(self._loop, plan))
+                done = True
+            except Refused as error:
+                request.reply({"error": str(error), "exit_code": error.exit_code})
+            self._rollbacks.pop(0)
+        return done
+
+    def rolled_back(self) -> None:
+        """The weights are older ones: what diverged is gone."""
+        self._diverged = ""
+
+    def promote(self, request: Request) -> Json | None:
+        """Make a published snapshot the champion, or give its place back to the one before."""
+        return self._loop.durability.publication.steer(request.args, self._loop.journal)
 
     def tasks(self, request: Request) -> Json | None:
         del request

@@ -163,7 +163,7 @@ class EventSource(Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """The accounting; sent = trained + held_out + duplicate + dead + lost, in rows and in events.
+    """The accounting; sent = trained + held_out + duplicate + dead + skipped + lost, in rows and in events.
 
     `lost_events` is exact unless `lost_is_lower_bound`. `pending` rows are those accepted and not yet trained.
     """
@@ -180,6 +180,8 @@ class Counters:
     duplicate_rows: int = 0
     dead_rows: int = 0
     unlabelled_rows: int = 0
+    skipped_events: int = 0  # left out by a rollback, on an operator's or the guard's decision
+    skipped_rows: int = 0
 
 
 @dataclass(slots=True)
@@ -202,6 +204,9 @@ class Steerable(Protocol):
     def drain(self, request: Request) -> Json | None: ...
     def checkpoint(self, request: Request) -> Json | None: ...
     def publish(self, request: Request) -> Json | None: ...
+    def score(self, request: Request) -> Json | None: ...
+    def roll_back(self, request: Request) -> Json | None: ...
+    def promote(self, request: Request) -> Json | None: ...
     def tasks(self, request: Request) -> Json | None: ...
 
 

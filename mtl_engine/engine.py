@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from mtl_engine import evaluate, snapshot, staging
+from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.average import Average
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import EngineError
-from mtl_engine.model import Model, TrunkSpec
+from mtl_engine.model import Model
 from mtl_engine.names import unknown
 from mtl_engine.optim import Optimizer
 from mtl_engine.policies import POLICIES
@@ -28,6 +29,7 @@ from mtl_engine.weightings import WEIGHTINGS
 
 _WEIGHTS = ("ema", "raw")
 _PRECISIONS = ("fp32", "bf16")
+_ROW = ("task", "phase", "step", "scores", "parts")  # of the accuracy matrix
 
 
 class Engine:
@@ -64,8 +66,8 @@ class Engine:
             strategy if isinstance(strategy, str) else str(strategy.get("name")), {}
         )
         weights = weights or advised.get("weights", "raw")
-        _check_choice("weights", str(weights), _WEIGHTS)
-        _check_choice("precision", precision, _PRECISIONS)
+        check_choice("weights", str(weights), _WEIGHTS)
+        check_choice("precision", precision, _PRECISIONS)
         for name, value, low in (
             ("replay_batch", replay_batch, 0), ("warm_steps", warm_steps, 0), ("teacher_every", teacher_every, 0), ("num_threads", num_threads, 1),
         ):  # fmt: skip
@@ -76,8 +78,8 @@ class Engine:
         torch.set_num_threads(num_threads)
         self.seed = seed
         self.weights = str(weights)
-        self.device = _device(device)
-        spec = _trunk(trunk)
+        self.device = device_of(device)
+        spec = trunk_of(trunk)
         registry = Registry(encoder, spec.width)
         model = Model(spec, seed, self.device)
         self._trainer = Trainer(
@@ -163,17 +165,19 @@ class Engine:
 
     def keep_held_out(self, rows: Rows) -> None:
         """Keep prepared rows for scoring; they must not be passed to `step`."""
-        self._held_out.keep(rows)
+        self._held_out.keep(rows, self.step_count)
 
     def hold_out(self, task: str | None, x: Any, y: Any, mask: Any = None) -> None:
         """Keep rows for scoring: at most 500 a task, the same number of every class."""
-        self._held_out.keep(self.prepare(task, x, y, mask))
+        self._held_out.keep(self.prepare(task, x, y, mask), self.step_count)
 
-    def switch_task(self, task: str, phase: str | None = None) -> SwitchReport:
-        """End a phase: score the hold-outs, make the present model the teacher, turn the focus to `task`."""
+    def switch_task(
+        self, task: str, phase: str | None = None, scored: Json | None = None
+    ) -> SwitchReport:
+        """End a phase: score the hold-outs (or take what `score` found), make the model the teacher, focus on `task`."""
         self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
-        row = self._row()
+        row = self._row() if scored is None else {key: scored[key] for key in _ROW}
         if self.step_count:
             self._matrix.add(row)
         self._trainer.refresh_teacher()
@@ -189,7 +193,21 @@ class Engine:
 
     def evaluate_held_out(self) -> dict[str, Scores]:
         """Metrics of every task on its hold-outs; None where one is not defined on them."""
-        return self._held_out.scores(self._trainer.model, self._trainer.weights())[0]
+        return self._score()[0]
+
+    def score(self) -> Json:
+        """The hold-outs now: `step`, `scores` by task and by `parts` (a task's rows of one phase), their `rows`."""
+        rows, part_rows = self._held_out.counts()
+        return {**self._row(), "rows": rows, "part_rows": part_rows}
+
+    def contest(self, path: str | Path) -> dict[str, Json]:
+        """`score`, `rival` and `rows` by task: this model and a published snapshot on the hold-outs of the snapshot's time."""
+        rival, trainer = snapshot.load(path), self._trainer
+        mine, theirs = trainer.registry.tasks, rival.registry.tasks
+        kinds = {name: task.kind for name, task in theirs.items()
+                 if name in mine and type(task.kind) is type(mine[name].kind)}  # fmt: skip
+        step = int(rival.manifest["step"])
+        return self._held_out.contest(trainer.model, trainer.weights(), rival.model, kinds, step)
 
     def evaluate(self, task: str, x: Any, y: Any) -> Scores:
         """Metrics on other rows, None where undefined; a label never seen counts as wrong. Changes no state."""
@@ -248,9 +266,13 @@ class Engine:
             raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
         return evaluate.outputs(self._trainer.model, self._trainer.weights(), task, rows)
 
+    def _score(self) -> tuple[dict[str, Scores], dict[str, float]]:
+        trainer = self._trainer
+        return self._held_out.scores(trainer.model, trainer.weights(), trainer.step_count)
+
     def _row(self) -> Json:
         """A row of the accuracy matrix for the present, named after the phase that is ending."""
-        whole, parts = self._held_out.scores(self._trainer.model, self._trainer.weights())
+        whole, parts = self._score()
         tasks = self._trainer.registry.tasks
         scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
         task, phase = self.focus or (None, None)
@@ -261,27 +283,3 @@ class Engine:
             "scores": scores,
             "parts": parts,
         }
-
-
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise EngineError(unknown(name, value, allowed))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise EngineError(
-            f"device {name!r}: {error}; allowed are auto, cpu, cuda and cuda:N"
-        ) from error
-
-
-def _trunk(given: Mapping[str, Any] | None) -> TrunkSpec:
-    known = list(inspect.signature(TrunkSpec).parameters)
-    for key in given or {}:
-        if key not in known:
-            raise EngineError(unknown("setting of the trunk", key, known))
-    return TrunkSpec(**(given or {}))

@@ -14,7 +14,7 @@ from mtl_engine.model import Model
 from mtl_engine.policies.balanced import Balanced
 from mtl_engine.registry import Registry, Task
 from mtl_engine.replay_table import ReplayTable
-from mtl_engine.tasks.base import Scores, finite
+from mtl_engine.tasks.base import Scores, TaskType, finite
 from mtl_engine.types import Array, Json, Rows, Target
 
 HELD_OUT_ROWS = 500  # of one task, at most
@@ -22,6 +22,7 @@ MATRIX_ROWS = 256  # rows of the accuracy matrix kept, the newest
 _PHASES = 100  # phases of one task that are scored apart; later ones count as the last
 _CHUNK = 1024  # rows in one forward
 _PHASE = "@phase"  # beside a held-out row's labels: in which phase of its task it came
+_STEP = "@step"  # and after how many steps of training
 
 
 @torch.no_grad()
@@ -47,8 +48,11 @@ class HeldOut:
         self._seed = seed
         self.tables: dict[str, ReplayTable] = {}
         self.phases: dict[str, list[str | None]] = {}
+        self._known: tuple[int, dict[str, Scores], dict[str, float]] | None = None  # of one step
 
-    def keep(self, rows: Rows) -> None:
+    def keep(self, rows: Rows, step: int) -> None:
+        """Keep the labelled ones among some rows, and at which step of the training."""
+        self._known = None
         for name, target in rows.targets.items():
             labelled = np.flatnonzero(target.labelled())
             if labelled.size:
@@ -61,7 +65,11 @@ class HeldOut:
                         mine.table,
                         mine.x,
                         mine.length,
-                        {name: mine.targets[name], _PHASE: Target(phase)},
+                        {
+                            name: mine.targets[name],
+                            _PHASE: Target(phase),
+                            _STEP: Target(np.full_like(phase, step)),
+                        },
                     ),
                 )
 
@@ -82,6 +90,7 @@ class HeldOut:
 
     def enter(self, task: str, phase: str | None) -> None:
         """Rows of `task` kept from now on belong to `phase`."""
+        self._known = None
         names = self.phases.setdefault(task, [])
         if (not names or names[-1] != phase) and len(names) < _PHASES:
             names.append(phase)
@@ -94,13 +103,24 @@ class HeldOut:
         return Rows(name, np.asarray(x), length_H), targets[name], targets[_PHASE].y
 
     def remove_task(self, name: str) -> None:
+        self._known = None
         self.tables.pop(name, None)
         self.phases.pop(name, None)
 
     def scores(
+        self, model: Model, weights: Mapping[str, Tensor], step: int
+    ) -> tuple[dict[str, Scores], dict[str, float]]:
+        """All metrics by task, and the primary one by part (a task's rows of one phase) where it is defined.
+
+        Asked again at the same step it does not compute them again.
+        """
+        if self._known is None or self._known[0] != step:
+            self._known = (step, *self._scores(model, weights))
+        return self._known[1], self._known[2]
+
+    def _scores(
         self, model: Model, weights: Mapping[str, Tensor]
     ) -> tuple[dict[str, Scores], dict[str, float]]:
-        """All metrics by task, and the primary one by part (a task's rows of one phase) where it is defined."""
         whole: dict[str, Scores] = {}
         parts: dict[str, float] = {}
         for name in self.tables:
@@ -115,6 +135,50 @@ class HeldOut:
                 score = kind.scores(z_HC[torch.from_numpy(mine)], target.take(mine))[kind.primary]
                 if score is not None:
                     parts[self._part(name, number)] = score
+        return whole, parts
+
+    def contest(
+        self,
+        model: Model,
+        weights: Mapping[str, Tensor],
+        rival: Model,
+        kinds: Mapping[str, TaskType],
+        step: int,
+    ) -> dict[str, Json]:
+        """Primary scores of this model and a rival on the rows kept up to `step`, for every task that both know.
+
+        Classes that the rival does not know are left out of both answers: a task that has grown since is not worse
+        for it. Rows kept later say nothing, so what comes with bad rows cannot speak for itself.
+        """
+        found: dict[str, Json] = {}
+        for name, table in self.tables.items():
+            if name not in kinds or not rival.columns(name) or not model.columns(name):
+                continue
+            rows, target, _ = self.rows(name)
+            slot_H = np.flatnonzero(table.owner_M >= 0)
+            old_H = np.flatnonzero(table.targets[_STEP].y[slot_H] <= step)
+            if not old_H.size:
+                continue
+            rows, target = rows.take(old_H), target.take(old_H)
+            kind, other = self._registry.tasks[name].kind, kinds[name]
+            mine_HC = kind.among(outputs(model, weights, name, rows), other)
+            theirs_HC = kind.read(outputs(rival, {}, name, rows), other)
+            found[name] = {
+                "score": kind.scores(mine_HC, target)[kind.primary],
+                "rival": kind.scores(theirs_HC, target)[kind.primary],
+                "rows": len(old_H),
+            }
+        return found
+
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Rows by task, and by part."""
+        whole: dict[str, int] = {}
+        parts: dict[str, int] = {}
+        for name in self.tables:
+            _, _, phase_H = self.rows(name)
+            whole[name] = len(phase_H)
+            for number, count in zip(*np.unique(phase_H, return_counts=True), strict=True):
+                parts[self._part(name, int(number))] = int(count)
         return whole, parts
 
     def _part(self, name: str, number: int) -> str:
@@ -143,6 +207,7 @@ class HeldOut:
     def load_state(
         self, meta: Json, arrays: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]
     ) -> None:
+        self._known = None
         self.phases = {name: list(names) for name, names in meta["phases"].items()}
         self.tables = {}
         for name, found in meta["tables"].items():

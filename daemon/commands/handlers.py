@@ -61,6 +61,15 @@ HANDLERS: dict[str, Handler] = {
     "drain": _taking({}, lambda loop, request: loop.drain(request)),
     "checkpoint": _taking({}, lambda loop, request: loop.checkpoint(request)),
     "publish": _taking({}, lambda loop, request: loop.publish(request)),
+    "score": _taking({}, lambda loop, request: loop.score(request)),
+    "rollback": _taking(
+        {"seq": int, "skips": list, "skip_to_now": bool, "dry_run": bool, "reason": str},
+        lambda loop, request: loop.roll_back(request),
+    ),
+    "promote": _taking(
+        {"name": str, "demote": bool, "force": bool, "reason": str},
+        lambda loop, request: loop.promote(request),
+    ),
     "tasks": _taking({}, lambda loop, request: loop.tasks(request)),
 }
 

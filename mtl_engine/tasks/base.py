@@ -89,6 +89,14 @@ class TaskType(ABC):
     def standard(self, raw_BC: Tensor) -> Tensor:
         return raw_BC
 
+    def read(self, z_HC: Tensor, other: TaskType) -> Tensor:
+        """Another model's outputs for the same task, `other` being its kind, as if they were this one's."""
+        return self.standard(other.raw(z_HC))
+
+    def among(self, z_HC: Tensor, other: TaskType) -> Tensor:
+        """Outputs as if only what `other`, a kind of the same task, knows could be answered."""
+        return z_HC
+
     def group_B(self, target: Target) -> Array:
         """The replay group of each row within the task, int64 [B]; classes where there are classes."""
         return np.zeros(len(target.y), np.int64)

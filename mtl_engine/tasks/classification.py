@@ -116,6 +116,29 @@ class Classification(TaskType):
         right_H = z_HC.argmax(1).numpy() == target.y
         return {"accuracy": float(np.average(right_H, weights=weight_H))}
 
+    def read(self, z_HC: Tensor, other: TaskType) -> Tensor:
+        """By label, since another model may have met the labels in another order; what it does not know it never says."""
+        if not isinstance(other, Classification):
+            raise TypeError(
+                f"{self.name} is a {type(other).__name__} there: ask only models of the same kind"
+            )
+        theirs = other.vocabulary.labels[: z_HC.shape[1]]
+        column = {label: k for k, label in enumerate(theirs)}
+        order = [column.get(label, len(theirs)) for label in self.vocabulary.labels]
+        padded_HC = torch.nn.functional.pad(z_HC.float(), (0, 1), value=losses.CLOSED)
+        return padded_HC[:, order]
+
+    def among(self, z_HC: Tensor, other: TaskType) -> Tensor:
+        if not isinstance(other, Classification):
+            raise TypeError(
+                f"{self.name} is a {type(other).__name__} there: ask only models of the same kind"
+            )
+        theirs = set(other.vocabulary.labels)
+        labels = self.vocabulary.labels[: z_HC.shape[1]]
+        return z_HC.masked_fill(
+            torch.tensor([label not in theirs for label in labels]), losses.CLOSED
+        )
+
     def group_B(self, target: Target) -> Array:
         return target.y.astype(np.int64)
 

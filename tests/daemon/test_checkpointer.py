@@ -103,17 +103,6 @@ def test_a_second_cut_waits_for_the_first(root: Path, monkeypatch: pytest.Monkey
     assert isinstance(checkpointer.wait(), Written)
 
 
-def test_the_copies_are_made_in_the_memory_of_the_last_cut(root: Path) -> None:
-    checkpointer, _ = _opened(root)
-    written: list[int] = []
-    for number in (3, 4):
-        write(checkpointer, cut(number))
-        written.append(checkpointer._arena["x"].data_ptr())  # pyright: ignore
-    assert written[0] == written[1]
-    write(checkpointer, cut(5, tensors={"y": torch.ones(2)}, segments={}, weights=frozenset()))
-    assert set(checkpointer._arena) == {"y"}  # pyright: ignore
-
-
 def test_what_follows_a_cut_runs_once_it_is_current_and_not_before(root: Path) -> None:
     checkpointer, _ = _opened(root)
     seen: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon.config import Publish
+from daemon.config import Evaluate, Publish
 from daemon.jobs import Jobs
 from daemon.types import Request
 
@@ -20,7 +20,7 @@ def requests() -> SimpleQueue[Request]:
 
 @pytest.fixture
 def jobs(requests: SimpleQueue[Request]) -> Iterator[Jobs]:
-    running = Jobs(requests, Publish(every_s=3600))
+    running = Jobs(requests, Publish(every_s=3600), Evaluate(every_s=0))
     yield running
     running.close()
 
@@ -60,13 +60,13 @@ def test_a_late_job_is_run_late_and_never_skipped(jobs: Jobs) -> None:
 
 
 def test_a_cadence_of_zero_publishes_only_when_asked(requests: SimpleQueue[Request]) -> None:
-    jobs = Jobs(requests, Publish(every_s=0))
+    jobs = Jobs(requests, Publish(every_s=0), Evaluate(every_s=0))
     assert scheduled(jobs) == []
     jobs.close()
 
 
 def test_the_clock_asks_by_itself(requests: SimpleQueue[Request]) -> None:
-    jobs = Jobs(requests, Publish(every_s=0.01))
-    assert requests.get(timeout=5).name == "publish"
+    jobs = Jobs(requests, Publish(every_s=0.01), Evaluate(every_s=0.01))
+    assert {requests.get(timeout=5).name for _ in range(2)} == {"publish", "score"}
     jobs.close()
     assert not jobs.troubles

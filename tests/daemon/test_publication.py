@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from daemon import releases
-from daemon.config import Publish
+from daemon.config import Gate, Publish
 from daemon.cut import Process
 from daemon.publication import Publication, Published
 from mtl_engine import snapshot
@@ -140,7 +141,7 @@ def test_a_directory_of_that_number_with_other_content_is_left_alone(
     assert (tmp_path / "v000001" / "model.safetensors").read_bytes() == before
 
 
-def test_the_newest_are_kept_and_what_was_latest_becomes_previous(
+def test_the_newest_are_kept_and_latest_points_to_the_last(
     tmp_path: Path, trained: LogMachine
 ) -> None:
     publication, process = Publication(tmp_path, Publish(keep=2)), Process()
@@ -148,7 +149,63 @@ def test_the_newest_are_kept_and_what_was_latest_becomes_previous(
         publication.ask("operator")
         _published(publication, trained, publication.intent(process))
     assert sorted(path.name for path in tmp_path.glob("v*")) == ["v000003", "v000004"]
-    assert releases.target(tmp_path, "previous") == "v000003"
+    assert releases.target(tmp_path, "latest") == "v000004"
+
+
+def _asked(publication: Publication, one: LogMachine, held: str = "") -> Published:
+    publication.ask("operator")
+    intent = publication.intent(Process())
+    assert intent is not None
+    return _published(publication, one, {**intent, "verdict": publication.verdict(one, held)})
+
+
+def test_the_first_snapshot_becomes_champion_and_its_manifest_says_on_what_grounds(
+    tmp_path: Path, trained: LogMachine
+) -> None:
+    outcome = _asked(Publication(tmp_path, Publish(), Gate(min_rows=1)), trained)
+    verdict = releases.manifest(tmp_path / "v000001")["verdict"]
+    assert outcome.verdict == verdict
+    assert (verdict["decision"], verdict["against"]) == ("promoted", None)
+    assert verdict["tasks"]["a"]["rows"] > 0
+    assert releases.target(tmp_path, "champion") == "v000001"
+
+
+def test_a_snapshot_in_which_a_task_fell_is_published_and_not_promoted(
+    tmp_path: Path, trained: LogMachine
+) -> None:
+    publication = Publication(tmp_path, Publish(), Gate(min_rows=1))
+    feed(trained, entries([rows(1000 + 9 * k, 9) for k in range(40)], 200))
+    _asked(publication, trained)
+    spoilt = [rows(9000 + k, 9) for k in range(60)]
+    for one in spoilt:  # every label is another one
+        told = json.loads(one["data"])
+        one["data"] = json.dumps({**told, "y": [(label + 1) % 3 for label in told["y"]]})
+    feed(trained, entries(spoilt, 500))
+    outcome = _asked(publication, trained)
+    assert outcome.verdict is not None
+    assert outcome.verdict["decision"] == "refused"
+    assert outcome.verdict["against"] == 1
+    assert releases.target(tmp_path, "latest") == "v000002"
+    assert releases.target(tmp_path, "champion") == "v000001"
+
+
+def test_what_the_guard_holds_back_is_not_promoted(tmp_path: Path, trained: LogMachine) -> None:
+    outcome = _asked(Publication(tmp_path, Publish(), Gate()), trained, "a fell")
+    assert outcome.verdict is not None
+    assert (outcome.verdict["decision"], outcome.verdict["reason"]) == ("held", "a fell")
+    assert releases.target(tmp_path, "champion") is None
+
+
+def test_a_champion_that_cannot_be_read_holds_promotions_until_somebody_looks(
+    tmp_path: Path, trained: LogMachine
+) -> None:
+    publication = Publication(tmp_path, Publish(), Gate())
+    _asked(publication, trained)
+    (tmp_path / "v000001" / "model.safetensors").write_bytes(b"nothing")
+    outcome = _asked(publication, trained)
+    assert outcome.verdict is not None
+    assert outcome.verdict["decision"] == "held"
+    assert "mtld snapshot verify champion" in outcome.verdict["reason"]
 
 
 def test_a_disk_that_refuses_is_an_outcome_and_not_a_crash(

@@ -47,18 +47,88 @@ def test_where_nothing_was_published_the_catalogue_is_empty(tmp_path: Path) -> N
     assert releases.newest_version(tmp_path / "models") == 0
 
 
-def test_publishing_moves_latest_and_leaves_previous_behind(models: Path) -> None:
-    releases.point_latest(models, "v000001")
-    assert (releases.target(models, "latest"), releases.target(models, "previous")) == (
-        "v000001",
-        None,
-    )
-    releases.point_latest(models, "v000002")
-    releases.point_latest(models, "v000002")  # a crash in between makes it happen twice
-    assert (releases.target(models, "latest"), releases.target(models, "previous")) == (
-        "v000002",
-        "v000001",
-    )
+def champions(models: Path) -> tuple[str | None, str | None]:
+    return releases.target(models, "champion"), releases.target(models, "previous")
+
+
+def test_a_promotion_leaves_the_champion_before_it_as_previous(models: Path) -> None:
+    assert releases.promote(models, "v000001") is None
+    assert champions(models) == ("v000001", None)
+    assert releases.promote(models, "v000002") == "v000001"
+    releases.promote(models, "v000002")  # a crash in between makes it happen twice
+    assert champions(models) == ("v000002", "v000001")
+
+
+def test_a_demotion_gives_the_place_back_and_can_itself_be_taken_back(models: Path) -> None:
+    releases.promote(models, "v000001")
+    releases.promote(models, "v000002")
+    assert releases.demote(models) == ("v000001", "v000002")
+    assert champions(models) == ("v000001", "v000002")
+    assert releases.demote(models) == ("v000002", "v000001")
+
+
+def test_without_a_champion_before_there_is_nothing_to_go_back_to(models: Path) -> None:
+    releases.promote(models, "v000001")
+    with pytest.raises(Refused, match="mtld snapshot promote"):
+        releases.demote(models)
+
+
+def test_a_promotion_carried_out_again_does_not_undo_what_an_operator_decided_since(
+    models: Path,
+) -> None:
+    releases.promote(models, "v000002")
+    releases.promote(models, "v000010")
+    releases.demote(models)
+    releases.promote(models, "v000010")  # the daemon starts again and finishes what it had begun
+    assert releases.target(models, "champion") == "v000002"
+    publish(models, 11)
+    releases.promote(models, "v000011")
+    assert releases.target(models, "champion") == "v000011"
+
+
+def test_whoever_dies_inside_a_promotion_leaves_one_of_the_two_champions(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases.promote(models, "v000001")
+
+    def die(place: str) -> None:
+        raise KeyboardInterrupt(place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(releases, "reach", die)
+        with pytest.raises(KeyboardInterrupt):
+            releases.promote(models, "v000002")
+    assert releases.target(models, "champion") == "v000001"
+    releases.promote(models, "v000002")
+    assert champions(models) == ("v000002", "v000001")
+
+
+def test_a_pinned_release_is_kept_whatever_its_age(models: Path) -> None:
+    releases.pin(models, "v000001", pinned=True)
+    assert releases.retain(models, 1) == [2]
+    releases.pin(models, "v000001", pinned=False)
+    assert releases.retain(models, 1) == [1]
+
+
+def test_decisions_that_cannot_be_read_are_told_and_nothing_is_removed(models: Path) -> None:
+    (models / releases.DECISIONS).write_text("[]")
+    with pytest.raises(IntegrityError, match="restore or remove it"):
+        releases.retain(models, 1)
+    assert versions(models) == [10, 2, 1]
+
+
+def test_a_snapshot_that_the_gate_refused_is_promoted_only_by_force(models: Path) -> None:
+    path = models / "v000010" / "manifest.json"
+    said = json.loads(path.read_text())
+    said["verdict"] = {"decision": "refused", "reason": "a 0.5000, best 0.9000"}
+    path.write_text(json.dumps(said))
+    release = releases.find(models, "10")
+    with pytest.raises(Refused, match=r"a 0.5000, best 0.9000.*--force"):
+        releases.check_promotable(release, force=False)
+    releases.check_promotable(release, force=True)
+    (models / "v000010" / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(IntegrityError, match="damaged"):
+        releases.check_promotable(release, force=True)
 
 
 def test_an_alias_is_relative_so_that_the_directory_may_move(models: Path) -> None:
@@ -70,7 +140,7 @@ def test_an_alias_is_relative_so_that_the_directory_may_move(models: Path) -> No
 
 def test_publishing_never_touches_the_champion(models: Path) -> None:
     releases.point(models, "champion", "v000001")
-    releases.point_latest(models, "v000010")
+    releases.point(models, "latest", "v000010")
     assert releases.target(models, "champion") == "v000001"
 
 
@@ -86,7 +156,7 @@ def test_an_alias_is_a_known_one_and_points_to_what_exists(
 def test_a_release_is_found_by_alias_number_and_directory(
     models: Path, name: str, version: int
 ) -> None:
-    releases.point_latest(models, "v000010")
+    releases.point(models, "latest", "v000010")
     assert releases.find(models, name).version == version
 
 

@@ -60,7 +60,7 @@ def held(cuts: list[int]) -> HeldOut:
     y = np.random.default_rng(2).choice(4, 2000, p=[0.7, 0.25, 0.04, 0.01])
     x = blobs(y.tolist(), 3)
     for start, stop in zip([0, *cuts], [*cuts, 2000], strict=True):
-        found.keep(registry.prepare("a", x[start:stop], y[start:stop], None, None))
+        found.keep(registry.prepare("a", x[start:stop], y[start:stop], None, None), 0)
     return found
 
 

@@ -25,14 +25,15 @@ def models(state: Path) -> Path:
             "scores": {"fashion": {"accuracy": 0.8125}}, "files": {"model.safetensors": said},
         }  # fmt: skip
         (path / "manifest.json").write_text(json.dumps(manifest))
-        releases.point_latest(root, path.name)
+        releases.point(root, "latest", path.name)
+        releases.promote(root, path.name)
     return root
 
 
 def test_the_list_says_what_points_where_and_how_good_it_is(mtld: Mtld) -> None:
     found = mtld("snapshot", "list", "-o", "json").json
     assert [(one["version"], one["aliases"]) for one in found] == [
-        (2, ["latest"]),
+        (2, ["latest", "champion"]),
         (1, ["previous"]),
     ]
     shown = mtld("snapshot", "list").out.splitlines()
@@ -61,7 +62,7 @@ def test_a_score_that_is_not_defined_has_no_number(mtld: Mtld, models: Path) -> 
 
 
 def test_an_unknown_one_is_refused(mtld: Mtld) -> None:
-    result = mtld("snapshot", "show", "champion")
+    result = mtld("snapshot", "show", "previous-one")
     assert result.code == 7
     assert "there are: v000002, v000001" in result.err
 

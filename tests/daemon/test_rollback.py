@@ -1,0 +1,292 @@
+"""Rolling back: an older checkpoint counts again, and of the log after it what was chosen is replayed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemon.config import Checkpoint, Config, GuardSettings, Stream
+from daemon.sources.memory import MemoryLog
+from tests.support.core import (
+    Killed,
+    add_task,
+    ask,
+    config,
+    differences,
+    eager,
+    fields,
+    kill_at,
+    loop,
+    play,
+    recovered,
+    restarted,
+    rows,
+    state_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daemon.loop import Loop
+    from daemon.types import Json
+    from tests.support.core import Fields, Script
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
+    eager(monkeypatch)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    made = MemoryLog()
+    made.add(add_task(holdout=0.2))
+    return made
+
+
+def settings(path: Path, **tables: Any) -> Config:
+    return config(path, checkpoint=Checkpoint(keep=50), **tables)
+
+
+def spoilt(number: int) -> Fields:
+    """Rows with permuted labels, as a broken exporter sends them."""
+    made = rows(number, 4)
+    told = json.loads(made["data"])
+    data = json.dumps({**told, "y": [(label + 1) % 3 for label in told["y"]]})
+    return {**made, "data": data, "id": f"bad {number}"}
+
+
+def good(log: MemoryLog, first: int, count: int = 5) -> None:
+    for number in range(first, first + count):
+        log.add(rows(number * 4, 4))
+
+
+def learned(one: Loop) -> Any:
+    """The engine's state and the pending rows: what a run that never saw the bad part would have too."""
+    found = recovered(state_of(one.machine))
+    return {
+        **{name: value for name, value in found.tensors.items() if not name.startswith("machine/guard")},
+        **{f"{name}/{column}": value for name, part in found.segments.items() if name.startswith("engine/")
+           for column, value in part.items()},
+    }  # fmt: skip
+
+
+def same(one: Loop, other: Loop) -> None:
+    mine, theirs = learned(one), learned(other)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if mine[name].tobytes() != theirs[name].tobytes()] == []
+
+
+def never_saw_it(path: Path) -> Loop:
+    """A run over the good part alone."""
+    log = MemoryLog()
+    log.add(add_task(holdout=0.2))
+    one = loop(settings(path), log)
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        good(log, 5)
+        yield None
+
+    play(one, script())
+    return one
+
+
+def test_replaying_without_the_bad_part_is_as_if_it_had_never_come(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    one = loop(settings(tmp_path / "a"), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        first = log.add(spoilt(1000))
+        last = log.add(spoilt(2000))
+        good(log, 5)
+        yield None
+        seq = one.durability.checkpointer.retained()[-1]["seq"]
+        answers.append(
+            ask(one, "rollback", seq=seq, skips=[[first, last]], reason="bad labels", by="olga")
+        )
+        yield lambda: bool(answers[0])
+        yield None
+
+    play(one, script())
+    ((reply,),) = answers
+    assert (reply["epoch"], one.process.epoch) == (2, 2)
+    assert reply["is_replayable"]
+    same(one, never_saw_it(tmp_path / "b"))
+    counters = one.machine.counters
+    assert (counters.skipped_events, counters.skipped_rows) == (2, 8)
+    assert counters.trained_rows + counters.held_out_rows + len(one.machine.batcher) == 40
+    told = [line for line in log.journal if line["kind"] == "rolled_back"]
+    assert [(line["detail"]["by"], line["detail"]["reason"]) for line in told] == [
+        ("olga", "bad labels")
+    ]
+
+
+def test_replaying_everything_ends_where_it_was(tmp_path: Path, log: MemoryLog) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+    before: list[Any] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        good(log, 5)
+        yield None
+        before.append(learned(one))
+        seq = one.durability.checkpointer.retained()[-1]["seq"]
+        answers.append(ask(one, "rollback", seq=seq))
+        yield lambda: bool(answers[0])
+        yield None
+
+    play(one, script())
+    after = learned(one)
+    assert [name for name in after if after[name].tobytes() != before[0][name].tobytes()] == []
+    assert one.machine.counters.duplicate_events == 0
+
+
+def test_skipping_to_now_keeps_the_old_state_and_goes_on_with_what_comes(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    one = loop(settings(tmp_path / "a"), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        seq = one.durability.checkpointer.retained()[0]["seq"]
+        for number in range(4):
+            log.add(spoilt(1000 + 4 * number))
+        yield None
+        answers.append(ask(one, "rollback", seq=seq, skip_to_now=True))
+        yield lambda: bool(answers[0])
+        good(log, 5)
+        yield None
+
+    play(one, script())
+    same(one, never_saw_it(tmp_path / "b"))
+    assert one.machine.counters.skipped_events == 4
+
+
+def test_what_the_log_no_longer_holds_cannot_be_replayed_but_left_out(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        seq = one.durability.checkpointer.retained()[0]["seq"]
+        good(log, 5)
+        yield None
+        one.source.trim(one.reader.position.id)
+        answers.append(ask(one, "rollback", seq=seq))
+        yield lambda: bool(answers[0])
+        answers.append(ask(one, "rollback", seq=seq, skip_to_now=True))
+        yield lambda: bool(answers[1])
+        yield None
+
+    play(one, script())
+    assert answers[0][0]["exit_code"] == 7
+    assert "--skip-to-now" in answers[0][0]["error"]
+    assert not answers[1][0]["is_replayable"]
+    assert one.machine.counters.skipped_events == 5
+    assert one.machine.counters.lost_events == 0
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, log: MemoryLog) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        seq = one.durability.checkpointer.retained()[-1]["seq"]
+        answers.append(ask(one, "rollback", seq=seq, dry_run=True))
+        answers.append(ask(one, "rollback", seq=404))
+        yield lambda: all(answers)
+
+    play(one, script())
+    assert answers[0][0]["from_step"] == one.machine.engine.step_count
+    assert answers[0][0]["events_after_it"] > 0
+    assert answers[1][0]["error"].startswith("no checkpoint 404 can be rolled back to; there are ")
+    assert one.process.epoch == 1
+
+
+@pytest.mark.parametrize("place", ["rolled_back", "staged"])
+def test_whoever_dies_inside_a_rollback_wakes_up_in_one_of_the_two_states(
+    tmp_path: Path, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    chosen = settings(tmp_path)
+    one = loop(chosen, log)
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        good(log, 5)
+        yield None
+
+    play(one, script())
+    before = recovered(state_of(one.machine))
+    two = restarted(one, chosen, log)
+    seq = two.durability.checkpointer.retained()[-1]["seq"]
+
+    def dying() -> Script:
+        monkeypatch.setattr("daemon.rollback.reach", lambda name: _die(name, place))
+        kill_at(monkeypatch, place)
+        ask(two, "rollback", seq=seq)
+        yield lambda: False
+
+    with pytest.raises((Killed, AssertionError)):
+        play(two, dying())
+    monkeypatch.undo()
+    eager(monkeypatch)
+    three = restarted(two, chosen, log)
+    assert three.process.epoch in {1, 2}
+    if three.process.epoch == 1:
+        assert three.machine.engine.step_count == before.header["step"]
+    play(three)
+    after = recovered(state_of(three.machine))
+    assert [name for name in differences(before, after) if name.startswith("engine/")] == []
+
+
+def _die(name: str, place: str) -> None:
+    if name == place:
+        raise Killed
+
+
+def test_the_guard_goes_back_to_before_the_switch_and_leaves_out_what_came_since(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    guarded = settings(
+        tmp_path, guard=GuardSettings(action="rollback", min_rows=1), stream=Stream(batch_size=4, linger_s=60.0)
+    )  # fmt: skip
+    one = loop(guarded, log)
+    steps: list[int] = []
+
+    def script() -> Script:
+        log.add(fields("mtl.task.switch.v1", "a", id="s1", data={"phase": "one"}))
+        good(log, 0, 60)
+        yield None
+        steps.append(one.machine.engine.step_count)
+        log.add(fields("mtl.task.switch.v1", "a", id="s2", data={"phase": "two"}))
+        for number in range(40):
+            log.add(spoilt(1000 + 4 * number))
+        yield None
+        ask(one, "score")
+        yield lambda: one.process.epoch == 2
+        yield None
+
+    play(one, script())
+    assert one.machine.engine.step_count == steps[0]
+    assert one.machine.engine.focus == ("a", "one")
+    assert not one.machine.guard.fallen
+    kinds = [line["kind"] for line in log.journal]
+    assert kinds.index("guard_fell") < kinds.index("rolled_back")
