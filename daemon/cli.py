@@ -27,7 +27,6 @@ def build(verbs: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         help=HELP,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,  # plain help: quick, the same everywhere, readable in a pipe
         pretty_exceptions_enable=False,
     )
@@ -44,7 +43,7 @@ def build(verbs: Sequence[str]) -> typer.Typer:
 
 def run(words: Sequence[str], launch: Callable[..., int]) -> int:
     """Carry out what was typed; `launch(config, start)` is how this process starts a daemon."""
-    verb = next((word for word in words if not word.startswith("-")), None)
+    verb = next((word for word in words or _to_complete() if not word.startswith("-")), None)
     app = build([verb] if verb in COMMANDS else list(COMMANDS))
     try:
         app(list(words), obj=launch, prog_name="mtld")
@@ -54,6 +53,12 @@ def run(words: Sequence[str], launch: Callable[..., int]) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0
+
+
+def _to_complete() -> list[str]:
+    """What stands on the line that a shell wants completed, by the variables of typer's scripts; else nothing."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return line.split()[1:] if "_MTLD_COMPLETE" in os.environ else []
 
 
 def main() -> int:

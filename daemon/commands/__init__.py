@@ -1,6 +1,7 @@
 """The verbs of `mtld`: a verb is one line here, `"package.module:function or Typer group"`, imported when it is typed."""
 
 COMMANDS: dict[str, str] = {
+    "init": "daemon.commands.init:init",
     "run": "daemon.commands.run:run",
     "demo": "daemon.commands.demo:demo",
     "status": "daemon.commands.status:status",

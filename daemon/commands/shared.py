@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from daemon.config import check_url, password_file, state_directory
 from daemon.errors import IntegrityError, NotRunning
 from daemon.types import Json
 
+WORD = 24  # letters; what is longer is no word and may be cut anywhere
 WIDTH = 80  # columns that a table may take: the narrowest terminal an operator has at night
 
 
@@ -63,6 +65,9 @@ PasswordFile = Annotated[
 
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the effect.", min=0.1)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
 ]
 
 _DAEMON = {"state": (State, None), "output": (Format, Output.table)}
@@ -130,6 +135,14 @@ class Call:
             sys.stdout.write("".join(f"{line}\n" for line in table()))
 
 
+def task_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the name of a task from what the daemon last wrote; no names where there is no daemon."""
+    path = state_directory(ctx.params.get("state")) / vitals_file.NAME
+    found = vitals_file.read(path)
+    names = [str(task["name"]) for task in found.tasks] if found else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def asker() -> str:
     """Who types; it goes into the journal."""
     return os.environ.get("USER") or f"uid {os.getuid()}"
@@ -154,15 +167,26 @@ def verified(call: Call, found: dict[str, list[str]]) -> int:
     return IntegrityError.exit_code if bad else 0
 
 
-def verb(*, log: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a function `f(call, its own options)` the common options as well; `log` adds those that find the server."""
+def verb(
+    *, log: bool = False, options: type[Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a function `f(call, its own options)` the common options as well; `log` adds those that find the server.
+
+    `options` is a dataclass whose fields are options too, for those that several verbs share: the function takes
+    an instance of it after the call.
+    """
     common = _DAEMON | (_LOG if log else {})
+    family = inspect.signature(options, eval_str=True).parameters if options else {}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        taken = 2 if options else 1
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[taken:]
+        own += family.values()
 
         def command(**given: Any) -> None:
-            function(Call(**{name: given.pop(name) for name in common}), **given)
+            call = Call(**{name: given.pop(name) for name in common})
+            chosen = [options(**{name: given.pop(name) for name in family})] if options else []
+            function(call, *chosen, **given)
 
         shared = [
             inspect.Parameter(
@@ -198,8 +222,21 @@ def columns(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> list[s
 
 
 def fit(line: str) -> str:
-    """A line cut at WIDTH, and a mark where something is missing."""
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+    """A line cut at WIDTH, between words where there are words, and a mark where something is missing."""
+    if len(line) <= WIDTH:
+        return line
+    kept, _, broken = line[:WIDTH].rpartition(" ")
+    return f"{kept.rstrip()} …"[:WIDTH] if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
+
+
+def fields(found: Json) -> Iterator[str]:
+    """A name and a value a line, long values over several lines; nothing is cut off."""
+    width = max(11, *map(len, found)) + 1
+    for name, value in found.items():
+        told = "-" if value is None else str(value)
+        yield from wrap(
+            f"{name:<{width}}{told}", WIDTH, subsequent_indent=" " * width, break_on_hyphens=False
+        )
 
 
 def note(message: str) -> None:

@@ -47,7 +47,8 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("task", "add"): ["a", "--modality", "text"],
     ("task", "show"): ["a"],
     ("task", "switch"): ["a"],
-    ("task", "retire"): ["a", "--yes"],
+    ("task", "retire"): ["a", "--confirm", "a"],
+    ("task", "update"): ["a", "--share", "2"],
     ("dead", "show"): ["1-1"],
     ("dead", "replay"): ["1-1"],
 }
@@ -59,7 +60,7 @@ NEEDS_A_SNAPSHOT = {("snapshot", "show")}
 ASKS_THE_SERVER = [
     verb
     for verb in verbs()
-    if verb[0] in {"push", "dead", "tail"} or verb[1:] in {("add",), ("switch",), ("retire",)}
+    if verb[0] in {"push", "dead", "tail"} or verb[1:] in {("add",), ("switch",), ("retire",), ("update",)}
 ]
 
 each_verb = pytest.mark.parametrize("verb", verbs(), ids=" ".join)

@@ -130,7 +130,7 @@ def test_a_task_that_does_not_fit_is_not_declared(
 
 def test_a_switch_and_a_retirement_are_ordered_with_the_data(mtld: Mtld, server: Server) -> None:
     assert mtld("task", "switch", "a", "--phase", "p2").code == 0
-    assert mtld("task", "retire", "a", "--yes").code == 0
+    assert mtld("task", "retire", "a", "--confirm", "a").code == 0
     assert [(one[b"type"], one[b"subject"]) for one in events(server)] == [
         (b"mtl.task.switch.v1", b"a"),
         (b"mtl.task.retire.v1", b"a"),
