@@ -5,6 +5,7 @@ COMMANDS: dict[str, str] = {
     "run": "daemon.commands.run:run",
     "demo": "daemon.commands.demo:demo",
     "status": "daemon.commands.status:status",
+    "top": "daemon.commands.top:top",
     "doctor": "daemon.commands.doctor:doctor",
     "push": "daemon.commands.push:push",
     "task": "daemon.commands.task:app",

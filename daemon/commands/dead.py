@@ -80,9 +80,9 @@ class Chosen(Which):
     letter_id: Annotated[
         list[str] | None, typer.Argument(help="Ids of dead letters; or --all.")
     ] = None
-    every: Annotated[
-        bool, typer.Option("--all", help="All that are kept and fit the filters.")
-    ] = False
+    every: Annotated[bool, typer.Option("--all", help="All that are kept and fit the filters.")] = (
+        False
+    )
 
     def named(self) -> list[str]:
         """The ids that were typed; none where all are meant."""

@@ -104,7 +104,9 @@ def _commented(kind: type[Any]) -> Iterator[str]:
     told = meanings(kind)
     for one in fields(kind):
         if one.default_factory is MISSING:
-            yield from wrap(told[one.name], COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ")
+            yield from wrap(
+                told[one.name], COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# "
+            )
             yield f"#{next(toml({one.name: _default(one)}))}"
 
 

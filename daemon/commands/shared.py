@@ -66,9 +66,7 @@ PasswordFile = Annotated[
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the effect.", min=0.1)
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 
 _DAEMON = {"state": (State, None), "output": (Format, Output.table)}
 _LOG = {
@@ -176,7 +174,7 @@ def verb(
     an instance of it after the call.
     """
     common = _DAEMON | (_LOG if log else {})
-    family = inspect.signature(options, eval_str=True).parameters if options else {}
+    family = dict(inspect.signature(options, eval_str=True).parameters) if options else {}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         taken = 2 if options else 1

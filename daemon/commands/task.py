@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -155,9 +155,7 @@ def update(
         name,
         changes,
         lambda producer: producer.update_task(name, **changes),
-        lambda seen: (
-            name in log.names(seen) and changes.items() <= _known(seen, name).items()
-        ),
+        lambda seen: name in log.names(seen) and changes.items() <= _known(seen, name).items(),
     )
     log.warn_unknown(call, name)
     log.send(call, sending, change)
@@ -220,7 +218,7 @@ def _known(seen: Vitals, name: str) -> Json:
     """What the vitals say of a task; Refused with the nearest name where they know none of this name."""
     for task in seen.tasks:
         if task["name"] == name:
-            return cast("Json", task)
+            return task
     hint = nearest(name, log.names(seen)) if seen.tasks else "no task is declared yet"
     raise Refused(f"no task {name!r}: {hint}")
 

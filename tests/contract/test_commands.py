@@ -60,7 +60,8 @@ NEEDS_A_SNAPSHOT = {("snapshot", "show")}
 ASKS_THE_SERVER = [
     verb
     for verb in verbs()
-    if verb[0] in {"push", "dead", "tail"} or verb[1:] in {("add",), ("switch",), ("retire",), ("update",)}
+    if verb[0] in {"push", "dead", "tail"}
+    or verb[1:] in {("add",), ("switch",), ("retire",), ("update",)}
 ]
 
 each_verb = pytest.mark.parametrize("verb", verbs(), ids=" ".join)

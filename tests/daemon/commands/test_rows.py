@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from daemon.commands.rows import Part, read
+from daemon.commands.rows import read
+from daemon.commands.rows.part import Part
 from daemon.errors import ConfigError, DaemonError
 
 
