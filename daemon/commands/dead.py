@@ -15,7 +15,8 @@ import typer
 from daemon import finite, vitals
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.pause import seconds
-from daemon.commands.shared import Call, DryRun, columns, fields, fit, note, size, task_names, verb
+from daemon.commands.shared import Call, DryRun, columns, fit, note, size, task_names, verb
+from daemon.commands.words import fields, hang, several
 from daemon.errors import ConfigError, Refused
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Count = Annotated[
     int, typer.Option("--count", "-n", min=1, max=10_000, help="How many, newest first.")
 ]
 Letter = Annotated[str, typer.Argument(help="Id of the dead letter, as `mtld dead list` shows it.")]
-HEADINGS = ("ID", "REASON", "TASK", "ROWS", "HOP", "MESSAGE")
+HEADINGS = ("ID", "REASON", "TASK", "ROWS", "HOP")
 KEPT = 10_000  # dead letters that the server holds at most
 SHOWN_BYTES = 512  # of a payload; enough to see what it is
 
@@ -104,6 +105,8 @@ def list_(call: Call, which: Which, count: Count = 20) -> None:
     call.show([_told(letter) for letter in found], lambda: _table(found))
     if kept > len(found) or gone:
         note(f"{len(found)} of {kept} kept; {gone} more made room for newer ones or were purged")
+    if found:
+        note("`mtld dead show ID` shows one whole; mend the cause, then `mtld dead replay ID`")
 
 
 @app.command()
@@ -156,7 +159,7 @@ def export(call: Call, which: Which) -> None:
             sys.stdout.write(f"{finite.dumps(line)}\n")
             written, without = written + 1, without + (entry is None)
     lost = f"; of {without} of them the log no longer has the event" if without else ""
-    note(f"{written} dead letters exported{lost}")
+    note(f"{several(written, 'dead letter')} exported{lost}")
 
 
 @app.command()
@@ -171,14 +174,15 @@ def purge(call: Call, chosen: Chosen, dry_run: DryRun = False, confirm: Confirm 
     with _open(call) as letters:
         found = [letters.letter(one) for one in chosen.named()] or chosen.of(letters)
         if found and not dry_run:
-            what = f"purging deletes {len(found)} dead letters of stream {namespace}"
+            what = f"purging deletes {several(len(found), 'dead letter')} of stream {namespace}"
             confirmed(what, namespace, confirm)
         purged = 0 if dry_run else letters.purge([one.letter_id for one in found])
     reasons = Counter(one.fields.get("reason", "") for one in found)
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     result = {"chosen": len(found), "purged": purged, "reasons": dict(reasons)}
-    head = f"would purge {len(found)}" if dry_run else f"purged {purged}"
-    call.show(result, lambda: [f"{head} dead letters{f': {told}' if told else ''}"])
+    count = several(len(found) if dry_run else purged, "dead letter")
+    head = f"{'would purge' if dry_run else 'purged'} {count}"
+    call.show(result, lambda: [f"{head}{f': {told}' if told else ''}"])
 
 
 def _replayed(letters: DeadLetters, letter_id: str, dry_run: bool) -> Json:
@@ -244,17 +248,24 @@ def _whole(entry: Entry) -> Json:
 
 
 def _table(found: list[DeadLetter]) -> list[str]:
-    rows: list[tuple[Any, ...]] = [
+    """Two lines and more for each: a row of the table, and below it what was found, whole."""
+    rows = [
         (
             one.letter_id,
-            *(
-                one.fields.get(key) or None
-                for key in ("reason", "subject", "rows", "hop", "message")
-            ),
+            one.fields.get("reason"),
+            one.fields.get("subject") or None,
+            *(int(one.fields.get(key) or 0) for key in ("rows", "hop")),
         )
         for one in found
     ]
-    return columns(rows, HEADINGS) if rows else ["no dead letter"]
+    if not rows:
+        return ["no dead letter"]
+    heading, *lines = columns(rows, HEADINGS)
+    told = (hang(f"    {one.fields.get('message', '')}", 4) for one in found)
+    return [
+        heading,
+        *(line for pair in zip(lines, told, strict=True) for line in (pair[0], *pair[1])),
+    ]
 
 
 def _lines(found: Json) -> Iterator[str]:

@@ -54,5 +54,5 @@ def line(rows: int, done: float | None, passed_s: float) -> str:
     if not done:
         return rate
     full = round(done * BAR)
-    left = ago(passed_s * (1 - done) / done)
-    return f"[{'#' * full}{'.' * (BAR - full)}] {done:4.0%}  {rate}, {left} left"
+    left = f", {ago(passed_s * (1 - done) / done)} left" if done < 1 else ""
+    return f"[{'#' * full}{'.' * (BAR - full)}] {done:4.0%}  {rate}{left}"

@@ -14,6 +14,7 @@ from daemon.commands.progress import Progress
 from daemon.commands.rows import read
 from daemon.commands.rows.part import Pictures
 from daemon.commands.shared import Call, DryRun, note, size, task_names, verb
+from daemon.commands.words import several
 from daemon.errors import ConfigError, DaemonError
 
 if TYPE_CHECKING:
@@ -96,9 +97,13 @@ class Sent:
 
     def line(self) -> str:
         if self.bytes is not None:
-            return f"would send {self.rows:,} rows in {self.events:,} events, {size(self.bytes)}"
+            return f"would send {self.count()}, {size(self.bytes)}"
         safe = ", all on the server's disk" if self.events and self.durable == self.events else ""
-        return f"{self.rows:,} rows in {self.events:,} events, entries {self.first} to {self.last}{safe}"
+        where = f", entries {self.first} to {self.last}" if self.events else ""
+        return f"{self.count()}{where}{safe}"
+
+    def count(self) -> str:
+        return f"{several(self.rows, 'row')} in {several(self.events, 'event')}"
 
 
 @verb(log=True, options=Sending)
@@ -151,11 +156,11 @@ def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> No
             for part in parts:
                 _push(producer, part, sent)
                 progress.to(sent.rows, part.done)
-        except (DaemonError, ValueError, TypeError) as error:
+        except (DaemonError, ValueError, TypeError, KeyboardInterrupt) as error:
             progress.clear()
-            note(
-                f"stopped after {sent.rows:,} rows in {sent.events:,} events; those are in the log"
-            )
+            note(f"stopped after {sent.count()}; those are in the log")
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise _named(error, sent.file) from None
         sent.durable += sum(receipt.is_durable for receipt in producer.flush())
 

@@ -11,6 +11,7 @@ import typer
 from daemon import finite
 from daemon import vitals as vitals_file
 from daemon.commands.shared import Call, DryRun, Timeout, note
+from daemon.commands.words import hang
 from daemon.errors import ConfigError, NotRunning, Refused, TimedOut
 from daemon.strict import nearest
 
@@ -42,10 +43,11 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One task event: what it says, how a producer sends it, and how vitals look in which it took effect."""
+    """One task event: what it says, how a producer sends it, and which vitals show that it took effect."""
 
     kind: str
     task: str
+    told: str  # for people: task mood declared
     data: Json
     write: Callable[[Producer], Receipt]
     shows: Callable[[Vitals], bool]
@@ -56,19 +58,15 @@ def send(call: Call, sending: Sending, change: Change) -> None:
     url, namespace = call.log()
     result: Json = {"task": change.task, "type": change.kind, "data": change.data}
     if sending.dry_run:
-        said = f"{change.kind} of {change.task}: {finite.dumps(change.data)}"
-        call.show(
-            {**result, "entry": None, "applied": None},
-            lambda: [f"would write to stream {namespace}: {said}"],
-        )
+        line = f"would write to stream {namespace}: {change.told}; {change.kind} {finite.dumps(change.data)}"
+        call.show({**result, "entry": None, "applied": None}, lambda: hang(line, 4))
         return
     before = _watched(call, namespace) if sending.wait else None
     entry = _written(call, (url, namespace), sending, change)
     applied = before is not None and _await(call, sending.timeout_s, change, entry, before)
-    told = "applied" if applied else "it takes effect in its turn"
+    then = "applied" if applied else f"in the log as {entry}, takes effect in its turn"
     call.show(
-        {**result, "entry": entry, "applied": applied or None},
-        lambda: [f"{change.kind} of {change.task} written as {entry}; {told}"],
+        {**result, "entry": entry, "applied": applied or None}, lambda: [f"{change.told}: {then}"]
     )
     if not applied:
         note("add --wait to return when it is applied")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
@@ -225,16 +224,6 @@ def fit(line: str) -> str:
         return line
     kept, _, broken = line[:WIDTH].rpartition(" ")
     return f"{kept.rstrip()} …"[:WIDTH] if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
-
-
-def fields(found: Json) -> Iterator[str]:
-    """A name and a value a line, long values over several lines; nothing is cut off."""
-    width = max(11, *map(len, found)) + 1
-    for name, value in found.items():
-        told = "-" if value is None else str(value)
-        yield from wrap(
-            f"{name:<{width}}{told}", WIDTH, subsequent_indent=" " * width, break_on_hyphens=False
-        )
 
 
 def note(message: str) -> None:

@@ -11,7 +11,8 @@ import typer
 from daemon.commands import sending as log
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.sending import Change, Sending
-from daemon.commands.shared import Call, columns, fields, task_names, verb
+from daemon.commands.shared import Call, columns, task_names, verb
+from daemon.commands.words import fields
 from daemon.config import TASK_KEYS
 from daemon.errors import ConfigError, Refused
 from daemon.strict import nearest
@@ -59,6 +60,7 @@ def add(
     change = Change(
         "mtl.task.add.v1",
         name,
+        f"task {name} declared",
         spec,
         lambda producer: producer.add_task(name=name, **spec),
         lambda seen: name in log.names(seen),
@@ -111,6 +113,7 @@ def switch(
     change = Change(
         "mtl.task.switch.v1",
         name,
+        f"switch to {name}",
         {} if phase is None else {"phase": phase},
         lambda producer: producer.switch(name, phase),
         lambda seen: (seen.task, seen.phase) == (name, phase),
@@ -153,6 +156,7 @@ def update(
     change = Change(
         "mtl.task.update.v1",
         name,
+        f"task {name} changed",
         changes,
         lambda producer: producer.update_task(name, **changes),
         lambda seen: name in log.names(seen) and changes.items() <= _known(seen, name).items(),
@@ -174,6 +178,7 @@ def retire(call: Call, sending: Sending, name: Name, confirm: Confirm = None) ->
     change = Change(
         "mtl.task.retire.v1",
         name,
+        f"task {name} retired",
         {},
         lambda producer: producer.retire_task(name),
         lambda seen: name not in log.names(seen),

@@ -19,6 +19,7 @@ import typer
 from daemon import vitals as vitals_file
 from daemon.commands.shared import WIDTH, Call, Output, ago, columns, fit, size, verb
 from daemon.commands.status import HEALTHY, TRANSIENT, judge
+from daemon.commands.words import plain
 from daemon.errors import NotRunning
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _facts(report: Json, history: History) -> Iterator[str]:
     version = (
         f"v{published['version']:06d}, {_age(published)} ago"
         if published.get("version")
-        else "none"
+        else "none since it started"
     )
     yield f"saved      checkpoint {told}; snapshot {version}"
     matrix = cast("Json", report.get("matrix") or {})
@@ -174,12 +175,10 @@ def _task(task: Json, report: Json, history: History) -> tuple[Any, ...]:
 
 def _told(event: Json) -> str:
     """A journal line or a dead letter, as short as it can be understood."""
-    at, detail = str(event.get("at", ""))[11:19], event.get("detail")
+    at = str(event.get("at", ""))[11:19]
     if "reason" in event:
         return fit(f"{at}  dead  {event['reason']}: {event.get('message', '')}")
-    if isinstance(detail, dict):
-        detail = ", ".join(f"{key} {value}" for key, value in cast("Json", detail).items())
-    return fit(f"{at}  {event.get('kind', '')}  {detail or ''}".rstrip())
+    return fit(f"{at}  {event.get('kind', '')}  {plain(event.get('detail', ''))}".rstrip())
 
 
 def sparkline(values: deque[float]) -> str:

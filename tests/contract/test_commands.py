@@ -51,8 +51,9 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("task", "update"): ["a", "--share", "2"],
     ("dead", "show"): ["1-1"],
     ("dead", "replay"): ["1-1"],
+    ("dead", "purge"): ["1-1"],
 }
-NEEDS_NOTHING = {("config", "show"), ("config", "check"), ("checkpoint", "list"), ("checkpoint", "verify"),
+NEEDS_NOTHING = {("init",), ("config", "show"), ("config", "check"), ("checkpoint", "list"), ("checkpoint", "verify"),
                  ("snapshot", "list"), ("snapshot", "verify"), ("doctor",)}  # fmt: skip
 LAUNCHES = {("run",), ("demo",)}  # they replace the process
 NEEDS_A_SNAPSHOT = {("snapshot", "show")}
@@ -85,9 +86,11 @@ def typed(*words: str) -> int:
 
 def test_the_verbs_of_the_manual_are_there() -> None:
     promised = {
-        "run", "demo", "status", "doctor", "push", "task add", "task list", "task show", "task switch", "task retire",
+        "init", "run", "demo", "status", "top", "doctor", "push", "task add", "task list", "task show", "task switch",
+        "task update", "task retire",
         "pause", "resume", "drain", "checkpoint now", "checkpoint list", "checkpoint verify", "snapshot list",
-        "snapshot show", "snapshot verify", "dead list", "dead show", "dead replay", "tail", "config show", "config check",
+        "snapshot show", "snapshot verify", "dead list", "dead show", "dead replay",
+        "dead export", "dead purge", "tail", "config show", "config check",
     }  # fmt: skip
     assert promised <= {" ".join(verb) for verb in verbs()}
 
