@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HELP = """Trains one multi-task model on an endless stream, without forgetting and without losing a row.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 broker unreachable, 5 degraded, 6 timeout, 7 refused,
-8 integrity failure, 75 temporary, try again."""
+8 integrity failure, 9 another daemon has the stream, 75 temporary, try again."""
 
 
 def build(verbs: Sequence[str]) -> typer.Typer:

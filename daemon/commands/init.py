@@ -33,10 +33,10 @@ ENGINE = """
 #buffer_rows = 500
 # rows replayed in a step
 #replay_batch = 32
-# the optimizer and its arguments
-#optimizer = {name = "sgd", lr = 0.03}
-# which weights are scored and published: ema (averaged) or raw
-#weights = "raw"
+# the optimizer and its arguments; unset, it is what the strategy was measured with
+#optimizer = {name = "sgd", lr = 0.15}
+# which weights are scored and published: ema (averaged) or raw; unset as above
+#weights = "ema"
 # auto, cpu, cuda or cuda:1
 #device = "auto"
 # threads of a step, part of what makes two runs equal to the bit; 1 is better on a host that is always crowded

@@ -222,8 +222,8 @@ def fit(line: str) -> str:
     """A line cut at WIDTH, between words where there are words, and a mark where something is missing."""
     if len(line) <= WIDTH:
         return line
-    kept, _, broken = line[:WIDTH].rpartition(" ")
-    return f"{kept.rstrip()} …"[:WIDTH] if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
+    kept, _, broken = line[: WIDTH - 1].rpartition(" ")
+    return f"{kept.rstrip()} …" if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
 
 
 def note(message: str) -> None:

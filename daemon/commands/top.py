@@ -11,7 +11,6 @@ import time
 import tty
 from collections import defaultdict, deque
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -109,13 +108,18 @@ def screen(report: Json, history: History, height: int) -> list[str]:
 def _head(report: Json) -> Iterator[str]:
     state = report["state"] if report["running"] else f"NOT RUNNING (was {report['state']})"
     where = f"stream {report['namespace'] or '-'}, pid {report['pid']}, {ago(report['written_s_ago'])} ago"
-    clock = f"{datetime.now(UTC):%H:%M:%S} UTC"
+    clock = f"{vitals_file.now()[11:19]} UTC"
     yield f"mtld: {state}; {where}"[: WIDTH - len(clock) - 1].ljust(WIDTH - len(clock)) + clock
     if report["reason"]:
         yield f"reason     {report['reason']}"
     if report["problems"]:
-        yield f"problem    {', '.join(report['problems'])}"
+        yield f"problem    {', '.join(_problem(one, report['faults']) for one in report['problems'])}"
     yield f"do next    {report['advice']}"
+
+
+def _problem(name: str, faults: Json) -> str:
+    """A problem; of one that may be over, when it was last."""
+    return f"{name} ({_age({'at': faults[name]['last']})} ago)" if name in faults else name
 
 
 def _facts(report: Json, history: History) -> Iterator[str]:

@@ -33,6 +33,22 @@ def test_a_durable_receipt_says_that_the_server_has_it_on_disk(server: Server) -
                 producer.flush(durable=True)
 
 
+def test_a_durable_producer_flushes_to_the_disk_or_is_refused_at_its_first_push(
+    server: Server,
+) -> None:
+    with Producer(server.url, NAMESPACE, timeout_s=5.0, durable=True) as producer:
+        if not server.has_waitaof:
+            with pytest.raises(Refused, match="WAITAOF"):
+                producer.push("a", [[1.0, 2.0]])
+            return
+        producer.push("a", [[1.0, 2.0]])
+        assert [receipt.is_durable for receipt in producer.flush()] == [True]
+        server.admin.call("CONFIG", "SET", "appendonly", "no")
+    late = Producer(server.url, NAMESPACE, timeout_s=5.0, durable=True)
+    with late, pytest.raises(Refused, match="appendonly no"):
+        late.push("a", [[1.0, 2.0]])
+
+
 @pytest.mark.parametrize("running", SERVERS[:1], indirect=True)  # Redis 7.0 has no WAITAOF
 def test_a_receipt_from_before_the_wire_broke_is_not_called_durable(
     server: Server, proxy: Proxy

@@ -69,8 +69,7 @@ def test_the_engines_defaults_are_those_of_the_engine() -> None:
         for name, one in inspect.signature(Engine.__init__).parameters.items()
         if name in given
     }
-    advised = {"weights": "raw", "optimizer": {"name": "sgd", "lr": 0.03}}
-    advised |= RECOMMENDED.get(given["strategy"], {})
+    advised = RECOMMENDED[given["strategy"]]
     assert given == {
         name: advised[name] if value is None else value for name, value in real.items()
     }

@@ -81,6 +81,66 @@ def test_rows_of_different_shapes_are_refused_without_a_traceback(
     assert events(server) == []
 
 
+def test_a_dry_run_reads_everything_and_sends_nothing(mtld: Mtld, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": [1], "y": 0}\n' * 3)
+    words = ("push", path, "-t", "a", "--rows-per-event", 2, "--dry-run")
+    assert mtld(*words).out.startswith("would send 3 rows in 2 events, ")
+    assert mtld(*words, "-o", "json").json["first"] == ""
+    path.write_text('{"x": [1], "y": 0}\n' * 3 + '{"x": [[1]], "y": 0}\n{"x": [1]}\n')
+    result = mtld(*words)
+    assert (result.code, result.err.splitlines()[0]) == (1, "the first 2 rows are good")
+
+
+def test_a_rate_is_kept(
+    mtld: Mtld, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("daemon.commands.progress.time.sleep", slept.append)
+    monkeypatch.setattr("daemon.commands.progress.time.monotonic", lambda: 100.0)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": [1], "y": 0}\n' * 5)
+    assert mtld("push", path, "-t", "a", "--rows-per-event", 2, "--rate", 4).code == 0
+    assert slept == [0.5, 1.0, 1.25]  # until so many rows are due, had nothing else taken time
+
+
+def test_an_interrupted_push_says_what_is_in_the_log(
+    mtld: Mtld, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("daemon.commands.progress.time.sleep", interrupt)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": [1], "y": 0}\n' * 5)
+    result = mtld("push", path, "-t", "a", "--rows-per-event", 2, "--rate", 1)
+    assert result.code != 0
+    assert "stopped after 2 rows in 1 event; those are in the log" in result.err
+    assert len(events(server)) == 1
+
+
+def test_a_folder_of_pictures_is_pushed_scaled_and_grey(
+    mtld: Mtld, server: Server, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 7)).save(tmp_path / "pets" / name / "1.png")
+    words = ("push", tmp_path / "pets", "-t", "pets", "--grey")
+    assert mtld(*words, "--size", "4by2").code == 2
+    assert mtld(*words, "--size", "0x2").code == 2
+    assert mtld(*words, "--size", "4x2").code == 0
+    (event,) = events(server)
+    assert event[b"datacontenttype"] == b"application/json"  # string labels travel as text
+    data = json.loads(event[b"data"])
+    assert (np.shape(data["x"]), data["y"], data["dtype"]) == (
+        (2, 2, 4),
+        ["cat", "dog"],
+        {"x": "uint8"},
+    )
+
+
 # -- task -----------------------------------------------------------------------------------------------------
 
 

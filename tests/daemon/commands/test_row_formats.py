@@ -123,7 +123,7 @@ def test_an_archive_that_unpacks_to_much_more_than_it_is_is_never_held_whole(
     assert sum(len(part) for part in read(path, 64)) == 64
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 3 * PART_BYTES
+    assert peak < 4 * PART_BYTES  # the bytes, the array, and what zlib holds
 
 
 def test_rows_that_are_large_share_an_event_with_fewer(tmp_path: Path) -> None:
