@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from daemon import early
 from daemon.commands import COMMANDS
+from daemon.commands.shared import note
 from daemon.errors import DaemonError
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def run(words: Sequence[str], launch: Callable[..., int]) -> int:
     try:
         app(list(words), obj=launch, prog_name="mtld")
     except DaemonError as error:
-        sys.stderr.write(f"mtld: {error}\n")
+        note(f"mtld: {error}")
         return error.exit_code
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
@@ -63,6 +65,11 @@ def _to_complete() -> list[str]:
 
 def main() -> int:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # a terminal that lacks a sign shows another, and no traceback
+            stream.reconfigure(errors="replace")
     return run(sys.argv[1:], _become_daemon)
 
 

@@ -158,7 +158,8 @@ def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> No
                 progress.to(sent.rows, part.done)
         except (DaemonError, ValueError, TypeError, KeyboardInterrupt) as error:
             progress.clear()
-            note(f"stopped after {sent.count()}; those are in the log")
+            if sent.events:
+                note(f"stopped after {sent.count()}; those are in the log")
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise _named(error, sent.file) from None

@@ -129,7 +129,7 @@ class Call:
         if self.output is Output.json:
             sys.stdout.write(finite.dumps(result, indent=2, default=str) + "\n")
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in table()))
+            sys.stdout.write("".join(f"{printable(line)}\n" for line in table()))
 
 
 def task_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -226,9 +226,16 @@ def fit(line: str) -> str:
     return f"{kept.rstrip()} …" if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
 
 
+def printable(text: str) -> str:
+    """Text on one line that cannot steer the terminal: names and messages come from whoever can write to the log."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
 def note(message: str) -> None:
     """Something the operator should read and a program should not parse: stderr."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{printable(message)}\n")
 
 
 def ago(seconds: float | None) -> str:

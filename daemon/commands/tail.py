@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon import finite
-from daemon.commands.shared import Call, Output, verb
+from daemon.commands.shared import Call, Output, printable, verb
 from daemon.commands.words import hang, plain
 
 if TYPE_CHECKING:
@@ -63,7 +63,11 @@ def _follow(call: Call, journal: Journal, last: str, kind: str | None) -> None:
 def _write(call: Call, found: list[Line]) -> None:
     for line in found:
         sys.stdout.write(
-            (finite.dumps(_told(line)) if call.output is Output.json else "\n".join(_line(line)))
+            (
+                finite.dumps(_told(line))
+                if call.output is Output.json
+                else "\n".join(map(printable, _line(line)))
+            )
             + "\n"
         )
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import vitals as vitals_file
-from daemon.commands.shared import WIDTH, Call, Output, ago, columns, fit, size, verb
+from daemon.commands.shared import WIDTH, Call, Output, ago, columns, fit, printable, size, verb
 from daemon.commands.status import HEALTHY, TRANSIENT, judge
 from daemon.commands.words import plain
 from daemon.errors import NotRunning
@@ -76,7 +76,7 @@ def _draw(call: Call, history: History) -> None:
         shown = [f"waiting for {call.state_dir / vitals_file.NAME}; start a daemon with `mtld run`"]
     else:
         note(history, report)
-        shown = screen(report, history, height)
+        shown = [printable(line) for line in screen(report, history, height)]
         shown[0] = f"\033[1;{_COLOURS[_mood(report)]}m{shown[0][:width]}\033[0m"
     rest = "".join(f"\r\n{line[:width]}\033[K" for line in shown[1:])
     sys.stdout.write(f"\033[H{shown[0]}\033[K{rest}\033[J")

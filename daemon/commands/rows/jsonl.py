@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from daemon.commands.rows.part import COLUMNS, Part, Reading
+from daemon.commands.rows.part import COLUMNS, Part, Reading, inputs
 from daemon.commands.rows.text import lines
 from daemon.errors import DaemonError
 
@@ -62,21 +62,7 @@ def _shape(row: Json) -> list[tuple[str, tuple[str, ...]]]:
 
 def _part(rows: list[Json], done: float) -> Part:
     columns = {name: _gathered([row[name] for row in rows]) for name in rows[0]}
-    return Part(**{**columns, "x": _inputs(columns["x"])}, done=done)
-
-
-def _inputs(values: list[Any]) -> Any:
-    """Whole numbers as the engine keeps them: pictures of 0 to 255 as bytes, others as float32; the rest as it is."""
-    import numpy
-
-    try:
-        found = numpy.asarray(values)
-    except ValueError:  # rows of different shapes: the producer refuses them, and says why
-        return values
-    if found.dtype.kind != "i":
-        return values
-    is_picture = found.ndim > 2 and found.min() >= 0 and found.max() <= 255
-    return found.astype(numpy.uint8 if is_picture else numpy.float32)
+    return Part(**{**columns, "x": inputs(columns["x"])}, done=done)
 
 
 def _gathered(values: list[Any]) -> Any:

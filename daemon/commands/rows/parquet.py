@@ -6,8 +6,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from daemon.commands.rows.csv import check_label, table
-from daemon.commands.rows.part import COLUMNS, Part, Reading, named
+from daemon.commands.rows.part import COLUMNS, Part, Reading, inputs, named
 from daemon.errors import DaemonError
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def _named(path: Path, batch: Any, reading: Reading, done: float) -> Part:
         raise DaemonError(
             f"{path} has the columns {', '.join(names)}; name the labels with --label, or have x, y, mask, weight"
         )
-    return named({name: _column(path, name, batch.column(name)) for name in names}, done)
+    columns = {name: _column(path, name, batch.column(name)) for name in names}
+    return named({**columns, "x": inputs(columns["x"])}, done)
 
 
 def _table(path: Path, batch: Any, reading: Reading, done: float) -> Part:
@@ -64,7 +67,22 @@ def _column(path: Path, name: str, column: Any) -> Any:
         raise DaemonError(f"{path}: column {name} has rows without a value; use mask, or drop them")
     if _is_number(column.type):
         return column.to_numpy(zero_copy_only=False)
-    return column.to_pylist()
+    types = import_module("pyarrow.types")
+    if not (
+        types.is_list(column.type)
+        or types.is_large_list(column.type)
+        or types.is_fixed_size_list(column.type)
+    ):
+        return column.to_pylist()
+    inner = _column(
+        path, name, column.flatten()
+    )  # lists of lists too; the type of the numbers stays
+    lengths = set(column.value_lengths().to_pylist())
+    if len(lengths) != 1:
+        raise DaemonError(
+            f"{path}: column {name} has lists of different lengths; rows have one shape"
+        )
+    return np.asarray(inner).reshape(len(column), lengths.pop(), *np.shape(inner)[1:])
 
 
 def _is_number(kind: Any) -> bool:

@@ -96,3 +96,17 @@ def at_once(path: Path, num_rows: int, row_bytes: int) -> int:
     if row_bytes > PART_BYTES:
         raise DaemonError(f"{path}: a row has {row_bytes} bytes; an event takes {PART_BYTES}")
     return max(1, min(num_rows, PART_BYTES // max(row_bytes, 1)))
+
+
+def inputs(values: list[Any]) -> Any:
+    """Whole numbers as the engine keeps them: pictures of 0 to 255 as bytes, others as float32; the rest as it is."""
+    import numpy
+
+    try:
+        found = numpy.asarray(values)
+    except ValueError:  # rows of different shapes: the producer refuses them, and says why
+        return values
+    if found.dtype.kind != "i":
+        return values
+    is_picture = found.ndim > 2 and found.min() >= 0 and found.max() <= 255
+    return found.astype(numpy.uint8 if is_picture else numpy.float32)

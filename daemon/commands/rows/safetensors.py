@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError, safe_open
@@ -13,8 +14,6 @@ from daemon.errors import DaemonError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-WIDEST_BYTES = 8  # of a value
 
 
 def read(path: Path, reading: Reading) -> Iterator[Part]:
@@ -31,8 +30,9 @@ def read(path: Path, reading: Reading) -> Iterator[Part]:
 
 def _column(tensor: Any) -> Column:
     shape = tensor.get_shape()
+    bits = re.search(r"\d+", tensor.get_dtype())  # U8, F32, and BOOL, which takes 8
     return Column(
         shape[0] if shape else None,
-        math.prod(shape[1:]) * WIDEST_BYTES,
+        math.prod(shape[1:]) * (int(bits[0]) if bits else 8) // 8,
         lambda start, count: tensor[start : start + count],
     )

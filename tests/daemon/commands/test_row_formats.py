@@ -176,8 +176,16 @@ def test_a_parquet_file_may_name_its_columns_as_an_event_does(tmp_path: Path) ->
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"x": [[1.0, 2.0], [3.0, 4.0]], "y.a": [0, 1], "y.b": [5, 6]}), path)
     (part,) = parts(path)
-    assert part.x == [[1.0, 2.0], [3.0, 4.0]]
+    assert part.x.tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert (part.y["a"].tolist(), part.y["b"].tolist()) == ([0, 1], [5, 6])
+
+
+def test_pictures_inside_a_parquet_file_stay_bytes(tmp_path: Path) -> None:
+    pictures = [[[0, 255], [3, 4]], [[5, 6], [7, 8]]]
+    column = pa.array(pictures, pa.list_(pa.list_(pa.uint8())))
+    pq.write_table(pa.table({"x": column}), tmp_path / "a.parquet")
+    (part,) = parts(tmp_path / "a.parquet")
+    assert (part.x.dtype, part.x.tolist()) == (np.uint8, pictures)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +194,7 @@ def test_a_parquet_file_may_name_its_columns_as_an_event_does(tmp_path: Path) ->
         ({"a": [1, 2], "y": [1, None]}, "y", "without a label"),
         ({"x": [1, 2], "z": [1, 2]}, None, "have x, y, mask, weight"),
         ({"x": [1, None]}, None, "without a value"),
+        ({"x": [[1], [1, 2]]}, None, "lists of different lengths"),
     ],
 )
 def test_a_parquet_file_that_is_no_rows_is_refused(
