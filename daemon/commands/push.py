@@ -156,6 +156,7 @@ def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> No
             for part in parts:
                 _push(producer, part, sent)
                 progress.to(sent.rows, part.done)
+            _settle(producer, sent)
         except (DaemonError, ValueError, TypeError, KeyboardInterrupt) as error:
             progress.clear()
             if sent.events:
@@ -163,7 +164,6 @@ def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> No
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise _named(error, sent.file) from None
-        sent.durable += sum(receipt.is_durable for receipt in producer.flush())
 
 
 def _push(producer: Producer, part: Part, sent: Sent) -> None:
@@ -171,7 +171,12 @@ def _push(producer: Producer, part: Part, sent: Sent) -> None:
     sent.rows, sent.events = sent.rows + len(part), sent.events + 1
     sent.first, sent.last = sent.first or receipt.entry_id, receipt.entry_id
     if sent.events % FLUSH_EVENTS == 0:
-        sent.durable += sum(receipt.is_durable for receipt in producer.flush())
+        _settle(producer, sent)
+
+
+def _settle(producer: Producer, sent: Sent) -> None:
+    """Look at the receipts; a durable producer waits for the server's disk first."""
+    sent.durable += sum(receipt.is_durable for receipt in producer.flush())
 
 
 def _weigh(parts: Iterator[Part], sent: Sent) -> None:

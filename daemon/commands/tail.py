@@ -48,6 +48,8 @@ def tail(
             return
         _write(call, shown)
         _follow(call, journal, found[-1].id if found else "0-0", kind)
+    except KeyboardInterrupt:
+        pass  # the way to end --follow, not a failure
     finally:
         journal.close()
 
@@ -62,14 +64,9 @@ def _follow(call: Call, journal: Journal, last: str, kind: str | None) -> None:
 
 def _write(call: Call, found: list[Line]) -> None:
     for line in found:
-        sys.stdout.write(
-            (
-                finite.dumps(_told(line))
-                if call.output is Output.json
-                else "\n".join(map(printable, _line(line)))
-            )
-            + "\n"
-        )
+        as_json = call.output is Output.json
+        lines = [finite.dumps(_told(line))] if as_json else map(printable, _line(line))
+        sys.stdout.write("".join(f"{one}\n" for one in lines))
     sys.stdout.flush()
 
 

@@ -119,7 +119,7 @@ def _head(report: Json) -> Iterator[str]:
 
 def _problem(name: str, faults: Json) -> str:
     """A problem; of one that may be over, when it was last."""
-    return f"{name} ({_age({'at': faults[name]['last']})} ago)" if name in faults else name
+    return f"{name} ({_age({'at': faults[name].get('last')})} ago)" if name in faults else name
 
 
 def _facts(report: Json, history: History) -> Iterator[str]:

@@ -67,22 +67,20 @@ def _column(path: Path, name: str, column: Any) -> Any:
         raise DaemonError(f"{path}: column {name} has rows without a value; use mask, or drop them")
     if _is_number(column.type):
         return column.to_numpy(zero_copy_only=False)
-    types = import_module("pyarrow.types")
-    if not (
-        types.is_list(column.type)
-        or types.is_large_list(column.type)
-        or types.is_fixed_size_list(column.type)
-    ):
+    if not _is_list(column.type):
         return column.to_pylist()
-    inner = _column(
-        path, name, column.flatten()
-    )  # lists of lists too; the type of the numbers stays
+    inner = _column(path, name, column.flatten())  # may be lists too; the type of the numbers stays
     lengths = set(column.value_lengths().to_pylist())
     if len(lengths) != 1:
         raise DaemonError(
             f"{path}: column {name} has lists of different lengths; rows have one shape"
         )
     return np.asarray(inner).reshape(len(column), lengths.pop(), *np.shape(inner)[1:])
+
+
+def _is_list(kind: Any) -> bool:
+    types = import_module("pyarrow.types")
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
 def _is_number(kind: Any) -> bool:
