@@ -226,7 +226,7 @@ class Producer:
         """Whether all that this connection wrote is on the server's disk by then."""
         reply = self._link.exchange([("WAITAOF", 1, 0, int(timeout_s * 1000))])[0]
         if is_error(reply, "unknown command"):
-            msg = "this server has no WAITAOF (Redis before 7.2): flush() without durable, or use a newer server"
+            msg = "this server has no WAITAOF (Redis before 7.2): go on without durable, or use Redis 7.2 or Valkey"
             raise Refused(msg)
         if is_error(reply, "appendonly"):
             msg = "this server writes no append-only file (appendonly no), so nothing is durable: switch it on"

@@ -209,6 +209,6 @@ def test_the_stream_its_group_and_the_clock_are_told(mtld: Mtld, server: Server)
     found = findings(mtld)
     assert (found["group"]["level"], found["lag"]["found"], found["clock"]["level"]) == (
         "ok",
-        "1 events",
+        "1 event",
         "ok",
     )
