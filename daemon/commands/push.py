@@ -130,6 +130,7 @@ def push(
     """Send the rows of a file. A .jsonl line is {"x": ..., "y": ...} or {"text": ..., "label": ...}.
 
     Waits while the daemon is too far behind. The ids are new each time: pushing a file twice trains on it twice.
+    Pictures of a folder are sent class after class.
     """
     sent = Sent(str(file), task)
     parts = read(file, sending.rows_per_event, sending.label, sending.pictures())
