@@ -44,8 +44,9 @@ format: $(STAMP) ## write the format and the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(STAMP) ## write the tables and the file tree that README and docs take from the code
+docs: $(STAMP) ## write the tables, the file tree and the manual page that are taken from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/manual.py
 
 size: ## lines of Python per family
 	@for d in mtld mtl_engine mtl_engine/*/ daemon daemon/*/; do \

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from daemon import early
 from daemon.commands import COMMANDS
+from daemon.commands.shared import note
 from daemon.errors import DaemonError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 HELP = """Trains one multi-task model on an endless stream, without forgetting and without losing a row.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 broker unreachable, 5 degraded, 6 timeout, 7 refused,
-8 integrity failure, 75 temporary, try again."""
+8 integrity failure, 9 another daemon has the stream, 75 temporary, try again."""
 
 
 def build(verbs: Sequence[str]) -> typer.Typer:
@@ -27,7 +29,6 @@ def build(verbs: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         help=HELP,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,  # plain help: quick, the same everywhere, readable in a pipe
         pretty_exceptions_enable=False,
     )
@@ -44,20 +45,31 @@ def build(verbs: Sequence[str]) -> typer.Typer:
 
 def run(words: Sequence[str], launch: Callable[..., int]) -> int:
     """Carry out what was typed; `launch(config, start)` is how this process starts a daemon."""
-    verb = next((word for word in words if not word.startswith("-")), None)
+    verb = next((word for word in words or _to_complete() if not word.startswith("-")), None)
     app = build([verb] if verb in COMMANDS else list(COMMANDS))
     try:
         app(list(words), obj=launch, prog_name="mtld")
     except DaemonError as error:
-        sys.stderr.write(f"mtld: {error}\n")
+        note(f"mtld: {error}")
         return error.exit_code
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0
 
 
+def _to_complete() -> list[str]:
+    """What stands on the line that a shell wants completed, by the variables of typer's scripts; else nothing."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return line.split()[1:] if "_MTLD_COMPLETE" in os.environ else []
+
+
 def main() -> int:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # a terminal that lacks a sign shows another, and no traceback
+            stream.reconfigure(errors="replace")
     return run(sys.argv[1:], _become_daemon)
 
 

@@ -1,4 +1,4 @@
-"""Refused events: list them, show one with its payload, and send one again after its cause is mended.
+"""Refused events: list them, show one with its payload, send one again after its cause is mended, delete some.
 
 A dead letter holds the reason and where the event lies in the log, not its payload. A replay keeps the event's
 id and raises the extension `mtlhop`, which is part of its identity, so it is not taken for a duplicate.
@@ -6,7 +6,7 @@ id and raises the extension `mtlhop`, which is part of its identity, so it is no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ from daemon.sources.link import Keys, Link, checked, is_error, pairs
 from daemon.types import Entry
 
 MAX_HOPS = 3  # replays of one event; after that it is the event that is wrong, not the world
+PURGED_AT_ONCE = 500  # dead letters; a command of 10,000 would hold up the daemon's own
 COUNTED = (b"length", b"entries-added")
 
 
@@ -33,7 +34,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of one namespace; reads, and appends to the log only on `replay`."""
+    """The dead letters of one namespace; reads, appends to the log only on `replay`, deletes only on `purge`."""
 
     def __init__(self, link: Link, namespace: str) -> None:
         self._link = link
@@ -50,7 +51,7 @@ class DeadLetters:
         return [_letter(row) for row in rows]
 
     def totals(self) -> tuple[int, int]:
-        """How many are kept, and how many were evicted by newer ones."""
+        """How many are kept, and how many were evicted by newer ones or purged."""
         return totals(self._link, self._keys.dead)
 
     def letter(self, letter_id: str) -> DeadLetter:
@@ -88,13 +89,21 @@ class DeadLetters:
         flat = [part for pair in fields.items() for part in pair]
         return bytes(self._link.call("XADD", self._keys.events, "*", *flat)).decode()
 
+    def purge(self, letter_ids: Sequence[str]) -> int:
+        """Delete dead letters; returns how many there were. The events they name stay in the log."""
+        pages = range(0, len(letter_ids), PURGED_AT_ONCE)
+        return sum(
+            self._link.call("XDEL", self._keys.dead, *letter_ids[start : start + PURGED_AT_ONCE])
+            for start in pages
+        )
+
     def close(self) -> None:
         """Disconnect."""
         self._link.close()
 
 
 def totals(link: Link, key: str) -> tuple[int, int]:
-    """Length of a capped stream, and how many entries newer ones have pushed out."""
+    """Length of a capped stream, and how many entries newer ones have pushed out or somebody deleted."""
     reply = link.exchange([("XINFO", "STREAM", key)])[0]
     if is_error(reply, "no such key"):
         return 0, 0

@@ -48,6 +48,8 @@ class Producer:
 
     `max_unread` bounds how far the daemon may be behind (each producer may overshoot by half of what was free
     at its last look); `timeout_s` is how long a push waits for that, or for a server that is down or full.
+    `durable`: every flush has the server write to its disk first (WAITAOF, Redis 7.2 or Valkey); the first push is
+    refused, before anything is sent, by a server that cannot.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Producer:
         max_unread: int = 10_000,
         timeout_s: float = 60.0,
         password_file: Path | None = None,
+        durable: bool = False,
     ) -> None:
         if max_unread < 1:
             msg = f"max_unread is {max_unread}; it must be at least 1"
@@ -69,6 +72,8 @@ class Producer:
         self._sequence = 0
         self._max_unread = max_unread
         self._timeout_s = timeout_s
+        self._durable = durable
+        self._is_probed = not durable
         self._room = 0  # events that may be sent before the lag is asked for again
         self._receipts: deque[tuple[int, Receipt]] = deque(
             maxlen=RECEIPTS_KEPT
@@ -85,17 +90,7 @@ class Producer:
         id: str | None = None,
     ) -> Receipt:
         """Send rows of one task, or with `task=None` and dicts by task rows that serve several; `y=None`: unlabelled."""
-        columns = {"x": x}
-        for field, value in (("y", y), ("mask", mask), ("weight", weight)):
-            columns |= _columns(task, field, value)
-        content_type, data, num_rows = encode(columns)
-        limits = Limits()
-        if num_rows > limits.max_rows or len(data) > limits.max_event_bytes:
-            msg = (
-                f"{num_rows} rows in {len(data)} bytes are too much for one event; allowed are {limits.max_rows} "
-                f"rows and {limits.max_event_bytes} bytes: push them in parts"
-            )
-            raise ValueError(msg)
+        content_type, data, num_rows = encoded(task, x, y, mask, weight)
         return self._send("mtl.data.v1", task, content_type, data, id=id, rows=num_rows)
 
     def add_task(self, name: str, **spec: Any) -> Receipt:
@@ -114,13 +109,14 @@ class Producer:
         """End a task; its head and its replay rows are given up."""
         return self._tell("mtl.task.retire.v1", name, {})
 
-    def flush(self, durable: bool = False) -> list[Receipt]:
+    def flush(self, durable: bool | None = None) -> list[Receipt]:
         """Receipts of everything pushed since the last flush; with `durable` the server fsyncs first.
 
         Events pushed before a connection broke are not known to be durable: their receipts say so.
         """
+        durable = self._durable if durable is None else durable
         if durable and self._receipts:
-            self._wait_for_disk()
+            self._wait_for_disk(DURABLE_S)
         known = self._link.breaks
         receipts = [
             replace(receipt, is_durable=durable and came_on == known)
@@ -175,6 +171,9 @@ class Producer:
             part for name, value in fields.items() if value is not None for part in (name, value)
         ]
         command: Command = ("XADD", self._keys.events, "*", *flat)
+        if not self._is_probed:
+            self._insist(self._can_fsync, "")
+            self._is_probed = True
         self._insist(
             self._take_room, f"the daemon is {self._max_unread} events behind; is it running?"
         )
@@ -213,18 +212,45 @@ class Producer:
             pause.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _wait_for_disk(self) -> None:
-        reply = self._link.exchange([("WAITAOF", 1, 0, int(DURABLE_S * 1000))])[0]
+    def _can_fsync(self) -> bool:
+        """True for a server that can; it has nothing to write yet, so how long it took says nothing."""
+        self._fsync(0.001)
+        return True
+
+    def _wait_for_disk(self, timeout_s: float) -> None:
+        if not self._fsync(timeout_s):
+            msg = f"the server did not write to its disk within {timeout_s:g} s; the events are in its memory"
+            raise TimedOut(msg)
+
+    def _fsync(self, timeout_s: float) -> bool:
+        """Whether all that this connection wrote is on the server's disk by then."""
+        reply = self._link.exchange([("WAITAOF", 1, 0, int(timeout_s * 1000))])[0]
         if is_error(reply, "unknown command"):
-            msg = "this server has no WAITAOF (Redis before 7.2): flush() without durable, or use a newer server"
+            msg = "this server has no WAITAOF (Redis before 7.2): go on without durable, or use Redis 7.2 or Valkey"
             raise Refused(msg)
         if is_error(reply, "appendonly"):
             msg = "this server writes no append-only file (appendonly no), so nothing is durable: switch it on"
             raise Refused(msg)
         local, _ = checked(reply)
-        if not local:
-            msg = f"the server did not write to its disk within {DURABLE_S:g} s; the events are in its memory"
-            raise TimedOut(msg)
+        return bool(local)
+
+
+def encoded(
+    task: str | None, x: Any, y: Any = None, mask: Any = None, weight: Any = None
+) -> tuple[str, bytes, int]:
+    """Content type, bytes and number of rows of one event, as `push` sends it; ValueError where they are no event."""
+    columns = {"x": x}
+    for field, value in (("y", y), ("mask", mask), ("weight", weight)):
+        columns |= _columns(task, field, value)
+    content_type, data, num_rows = encode(columns)
+    limits = Limits()
+    if num_rows > limits.max_rows or len(data) > limits.max_event_bytes:
+        msg = (
+            f"{num_rows} rows in {len(data)} bytes are too much for one event; allowed are {limits.max_rows} "
+            f"rows and {limits.max_event_bytes} bytes: push them in parts (`mtld push --rows-per-event`)"
+        )
+        raise ValueError(msg)
+    return content_type, data, num_rows
 
 
 def _columns(task: str | None, field: str, value: Any) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The verbs of `mtld`: a verb is one line here, `"package.module:function or Typer group"`, imported when it is typed."""
 
 COMMANDS: dict[str, str] = {
+    "init": "daemon.commands.init:init",
     "run": "daemon.commands.run:run",
     "demo": "daemon.commands.demo:demo",
     "status": "daemon.commands.status:status",
+    "top": "daemon.commands.top:top",
     "doctor": "daemon.commands.doctor:doctor",
     "push": "daemon.commands.push:push",
     "task": "daemon.commands.task:app",

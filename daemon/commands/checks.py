@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FREE_WARN_BYTES = 2 << 30  # a few checkpoints and the log
 FREE_FAIL_BYTES = 200 << 20  # one small checkpoint
 FSYNC_WARN_S, FSYNC_FAIL_S = 0.05, 1.0  # a checkpoint fsyncs about ten files
+DEFAULT_THREADS = 2  # engine.num_threads
 ANSWER_S = 5.0  # a loop looks at its requests between two steps, many times a second
 
 Level = Literal["ok", "warn", "fail"]
@@ -103,6 +104,19 @@ def state_directory(call: Call) -> Iterator[Finding]:
         "" if level == "ok" else "use a local disk, or checkpoint less often: [checkpoint] every_s"
     )
     yield Finding("fsync", level, f"{took * 1e3:.1f} ms", fix)
+
+
+def crowd(call: Call) -> Iterator[Finding]:
+    """That a step with several threads does not wait for cores that others use."""
+    load, cores, threads = os.getloadavg()[0], os.cpu_count() or 1, _threads(call)
+    crowded = load > cores and threads > 1
+    fix = (
+        "if it is always so, engine.num_threads = 1 is faster; a change on the way is not bit-exact"
+        if crowded
+        else ""
+    )
+    said = f"{load:.1f} on {cores} cores, {threads} threads a step"
+    yield Finding("load", "warn" if crowded else "ok", said, fix)
 
 
 def process(call: Call) -> Iterator[Finding]:
@@ -182,6 +196,16 @@ def _answers(call: Call) -> Finding:
     return Finding(
         "control", "ok", f"mode 600, answers in {(time.monotonic() - begin) * 1e3:.0f} ms"
     )
+
+
+def _threads(call: Call) -> int:
+    """Threads of the last checkpoint's build; before the first one what a daemon takes by default."""
+    try:
+        resumed = current(call.state_dir / "checkpoints")
+        path = call.state_dir / "checkpoints" / f"{resumed or 0:06d}"
+        return int(releases.manifest(path)["build"]["threads"])
+    except (IntegrityError, KeyError, TypeError):
+        return DEFAULT_THREADS
 
 
 def _fsync_s(directory: Path) -> float:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CHECKS: tuple[Callable[[Call], Iterator[Finding]], ...] = (
     checks.packages,
     checks.state_directory,
+    checks.crowd,
     checks.process,
     checks.checkpoints,
     server_checks.server,

@@ -40,11 +40,11 @@ def pause(
     )
 
 
-def seconds(text: str) -> float:
-    """A duration such as 90s, 30m, 1.5h or 1d in seconds."""
+def seconds(text: str, flag: str = "--for") -> float:
+    """A duration such as 90s, 30m, 1.5h or 1d, given with `flag`, in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None or float(match[1]) == 0:
         raise ConfigError(
-            f"--for is {text!r}; write a number and one of s, m, h, d, for example 30m"
+            f"{flag} is {text!r}; write a number and one of s, m, h, d, for example 30m"
         )
     return float(match[1]) * _UNITS[match[2]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,16 +10,74 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.commands.progress import Progress
 from daemon.commands.rows import read
-from daemon.commands.shared import Call, note, verb
-from daemon.errors import DaemonError
+from daemon.commands.rows.part import Pictures
+from daemon.commands.shared import Call, DryRun, note, size, task_names, verb
+from daemon.commands.words import several
+from daemon.errors import ConfigError, DaemonError
 
 if TYPE_CHECKING:
-    from daemon.commands.rows import Part
+    from collections.abc import Iterator
+
+    from daemon.commands.rows.part import Part
     from daemon.producer import Producer
 
-PROGRESS_S = 0.5
-FLUSH_EVENTS = 10_000  # receipts looked at together; the producer keeps a bounded number of them
+FLUSH_EVENTS = (
+    1000  # receipts looked at together; with --durable what one fsync of the server covers
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How the rows are read and sent."""
+
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label", help="csv, parquet: the column with the labels. idx: the file with them."
+        ),
+    ] = None
+    picture_size: Annotated[
+        str | None,
+        typer.Option("--size", help="Scale the pictures of a folder, WIDTHxHEIGHT."),
+    ] = None
+    grey: Annotated[
+        bool, typer.Option("--grey", help="Take the colours out of the pictures of a folder.")
+    ] = False
+    rows_per_event: Annotated[
+        int, typer.Option("--rows-per-event", min=1, max=65_536, help="Rows in one event.")
+    ] = 64
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.001, help="Rows a second at most (default: no bound)."),
+    ] = None
+    durable: Annotated[
+        bool,
+        typer.Option(
+            "--durable",
+            help="Wait for the server's disk after every 1,000 events and at the end; needs Valkey or Redis 7.2.",
+        ),
+    ] = False
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            min=0.1,
+            help="Seconds to wait for a server that is down or a daemon that is behind.",
+        ),
+    ] = 60.0
+    dry_run: DryRun = False
+
+    def pictures(self) -> Pictures | None:
+        """What is to be done to pictures, None where nothing was said of them."""
+        if self.picture_size is None and not self.grey:
+            return None
+        found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", self.picture_size or "1x1")
+        if found is None or "0" in found.groups():
+            raise ConfigError(f"--size is {self.picture_size!r}; write WIDTHxHEIGHT, such as 28x28")
+        wanted = (int(found[1]), int(found[2])) if self.picture_size else None
+        return Pictures(wanted, self.grey)
 
 
 @dataclass(slots=True)
@@ -28,92 +86,115 @@ class Sent:
 
     file: str
     task: str | None
-    source: str  # of the events; with their ids it names them
+    source: str | None = None  # of the events; with their ids it names them
     rows: int = 0
     events: int = 0
+    bytes: int | None = None  # of the payloads, counted by a dry run
     first: str = ""  # entry id
     last: str = ""
     durable: int = 0  # events known to be on the server's disk
     seconds: float = 0.0
 
     def line(self) -> str:
+        if self.bytes is not None:
+            return f"would send {self.count()}, {size(self.bytes)}"
         safe = ", all on the server's disk" if self.events and self.durable == self.events else ""
-        return f"{self.rows:,} rows in {self.events:,} events, entries {self.first} to {self.last}{safe}"
+        where = f", entries {self.first} to {self.last}" if self.events else ""
+        return f"{self.count()}{where}{safe}"
+
+    def count(self) -> str:
+        return f"{several(self.rows, 'row')} in {several(self.events, 'event')}"
 
 
-@verb(log=True)
+@verb(log=True, options=Sending)
 def push(
     call: Call,
-    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv, .npz or .safetensors file.")],
+    sending: Sending,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A .jsonl, .csv or .idx file, gzipped or not, a .npz, .safetensors or .parquet file,"
+            " or a folder with a folder of PNG or JPEG for each class."
+        ),
+    ],
     task: Annotated[
         str | None,
-        typer.Option("--task", "-t", help="The task; leave it out where y is given by task."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option("--label", help="Label column of a csv (default: unlabelled rows)."),
-    ] = None,
-    rows_per_event: Annotated[
-        int, typer.Option("--rows-per-event", min=1, max=65_536, help="Rows in one event.")
-    ] = 64,
-    durable: Annotated[
-        bool,
         typer.Option(
-            "--durable", help="Have the server write them to its disk before this returns."
+            "--task",
+            "-t",
+            autocompletion=task_names,
+            help="The task; leave it out where y is given by task.",
         ),
-    ] = False,
-    timeout_s: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            min=0.1,
-            help="Seconds to wait for a server that is down or a daemon that is behind.",
-        ),
-    ] = 60.0,
+    ] = None,
 ) -> None:
     """Send the rows of a file. A .jsonl line is {"x": ..., "y": ...} or {"text": ..., "label": ...}.
 
     Waits while the daemon is too far behind. The ids are new each time: pushing a file twice trains on it twice.
+    Pictures of a folder are sent class after class.
     """
-    from daemon.producer import Producer  # with redis and numpy, which other verbs do without
-
-    url, namespace = call.log()
+    sent = Sent(str(file), task)
+    parts = read(file, sending.rows_per_event, sending.label, sending.pictures())
     begin = time.monotonic()
-    with Producer(
-        url, namespace, "mtld-push", timeout_s=timeout_s, password_file=call.secret()
-    ) as producer:
-        sent = Sent(str(file), task, producer.source)
-        try:
-            for part in read(file, rows_per_event, label):
-                _send(producer, part, sent)
-                if sent.events % FLUSH_EVENTS == 0:
-                    _settle(producer, sent, durable)
-                _progress(sent, begin)
-        except (DaemonError, ValueError, TypeError) as error:
-            note(
-                f"stopped after {sent.rows:,} rows in {sent.events:,} events; those are in the log"
-            )
-            raise (
-                error if isinstance(error, DaemonError) else DaemonError(f"{file}: {error}")
-            ) from None
-        _settle(producer, sent, durable)
+    if sending.dry_run:
+        _weigh(parts, sent)
+    else:
+        _send(call, sending, parts, sent)
     sent.seconds = round(time.monotonic() - begin, 3)
     call.show(asdict(sent), lambda: [sent.line()])
 
 
-def _send(producer: Producer, part: Part, sent: Sent) -> None:
+def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> None:
+    from daemon.producer import Producer  # with redis and numpy, which other verbs do without
+
+    url, namespace = call.log()
+    producer = Producer(
+        url, namespace, "mtld-push", timeout_s=sending.timeout_s, password_file=call.secret(),
+        durable=sending.durable,
+    )  # fmt: skip
+    sent.source = producer.source
+    with producer, Progress(sending.rate) as progress:
+        try:
+            for part in parts:
+                _push(producer, part, sent)
+                progress.to(sent.rows, part.done)
+            _settle(producer, sent)
+        except (DaemonError, ValueError, TypeError, KeyboardInterrupt) as error:
+            progress.clear()
+            if sent.events:
+                note(f"stopped after {sent.count()}; those are in the log")
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise _named(error, sent.file) from None
+
+
+def _push(producer: Producer, part: Part, sent: Sent) -> None:
     receipt = producer.push(sent.task, part.x, part.y, mask=part.mask, weight=part.weight)
     sent.rows, sent.events = sent.rows + len(part), sent.events + 1
     sent.first, sent.last = sent.first or receipt.entry_id, receipt.entry_id
+    if sent.events % FLUSH_EVENTS == 0:
+        _settle(producer, sent)
 
 
-def _settle(producer: Producer, sent: Sent, durable: bool) -> None:
-    sent.durable += sum(receipt.is_durable for receipt in producer.flush(durable=durable))
+def _settle(producer: Producer, sent: Sent) -> None:
+    """Look at the receipts; a durable producer waits for the server's disk first."""
+    sent.durable += sum(receipt.is_durable for receipt in producer.flush())
 
 
-def _progress(sent: Sent, begin: float) -> None:
-    """A line that replaces itself, on a terminal only, twice a second."""
-    passed = time.monotonic() - begin
-    if sys.stderr.isatty() and passed // PROGRESS_S > sent.seconds // PROGRESS_S:
-        sent.seconds = passed
-        sys.stderr.write(f"\r{sent.rows:,} rows, {sent.rows / passed:,.0f} rows/s \r")
+def _weigh(parts: Iterator[Part], sent: Sent) -> None:
+    """Read and encode everything, send nothing."""
+    from daemon.producer import encoded
+
+    sent.bytes = 0
+    try:
+        for part in parts:
+            _, data, num_rows = encoded(sent.task, part.x, part.y, part.mask, part.weight)
+            sent.rows, sent.events = sent.rows + num_rows, sent.events + 1
+            sent.bytes += len(data)
+    except (DaemonError, ValueError, TypeError) as error:
+        note(f"the first {sent.rows:,} rows are good")
+        raise _named(error, sent.file) from None
+
+
+def _named(error: Exception, file: str) -> DaemonError:
+    """What the producer says of rows is said of the file they come from."""
+    return error if isinstance(error, DaemonError) else DaemonError(f"{file}: {error}")

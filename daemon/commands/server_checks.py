@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from daemon.commands.checks import Finding, numbers
 from daemon.commands.shared import size
+from daemon.commands.words import several
 from daemon.errors import DaemonError, NotRunning
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _stream(link: Link, events: str) -> Iterator[Finding]:
     yield Finding(
         "group", "ok" if ours else "warn", f"{', '.join(names) or 'none'} on {events}", fix
     )
-    yield Finding("lag", "ok", f"{unread(link, events)} events")
+    yield Finding("lag", "ok", several(unread(link, events), "event"))
 
 
 def _skew(link: Link) -> Finding:

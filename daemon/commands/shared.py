@@ -19,6 +19,7 @@ from daemon.config import check_url, password_file, state_directory
 from daemon.errors import IntegrityError, NotRunning
 from daemon.types import Json
 
+WORD = 24  # letters; what is longer is no word and may be cut anywhere
 WIDTH = 80  # columns that a table may take: the narrowest terminal an operator has at night
 
 
@@ -64,6 +65,7 @@ PasswordFile = Annotated[
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the effect.", min=0.1)
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 
 _DAEMON = {"state": (State, None), "output": (Format, Output.table)}
 _LOG = {
@@ -127,7 +129,15 @@ class Call:
         if self.output is Output.json:
             sys.stdout.write(finite.dumps(result, indent=2, default=str) + "\n")
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in table()))
+            sys.stdout.write("".join(f"{printable(line)}\n" for line in table()))
+
+
+def task_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the name of a task from what the daemon last wrote; no names where there is no daemon."""
+    path = state_directory(ctx.params.get("state")) / vitals_file.NAME
+    found = vitals_file.read(path)
+    names = [str(task["name"]) for task in found.tasks] if found else []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def asker() -> str:
@@ -154,15 +164,26 @@ def verified(call: Call, found: dict[str, list[str]]) -> int:
     return IntegrityError.exit_code if bad else 0
 
 
-def verb(*, log: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a function `f(call, its own options)` the common options as well; `log` adds those that find the server."""
+def verb(
+    *, log: bool = False, options: type[Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a function `f(call, its own options)` the common options as well; `log` adds those that find the server.
+
+    `options` is a dataclass whose fields are options too, for those that several verbs share: the function takes
+    an instance of it after the call.
+    """
     common = _DAEMON | (_LOG if log else {})
+    family = dict(inspect.signature(options, eval_str=True).parameters) if options else {}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        taken = 2 if options else 1
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[taken:]
+        own += family.values()
 
         def command(**given: Any) -> None:
-            function(Call(**{name: given.pop(name) for name in common}), **given)
+            call = Call(**{name: given.pop(name) for name in common})
+            chosen = [options(**{name: given.pop(name) for name in family})] if options else []
+            function(call, *chosen, **given)
 
         shared = [
             inspect.Parameter(
@@ -198,13 +219,23 @@ def columns(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> list[s
 
 
 def fit(line: str) -> str:
-    """A line cut at WIDTH, and a mark where something is missing."""
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+    """A line cut at WIDTH, between words where there are words, and a mark where something is missing."""
+    if len(line) <= WIDTH:
+        return line
+    kept, _, broken = line[: WIDTH - 1].rpartition(" ")
+    return f"{kept.rstrip()} …" if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
+
+
+def printable(text: str) -> str:
+    """Text on one line that cannot steer the terminal: names and messages come from whoever can write to the log."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
 def note(message: str) -> None:
     """Something the operator should read and a program should not parse: stderr."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{printable(message)}\n")
 
 
 def ago(seconds: float | None) -> str:

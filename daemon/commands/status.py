@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -54,11 +55,14 @@ def status(
     trainer computes, checkpoints or hangs.
     """
     exit_code = _once(call, check)
-    while watch:
-        time.sleep(WATCH_S)
-        if call.output is Output.table:
-            typer.echo("\033[H\033[2J", nl=False)
-        exit_code = _once(call, check)
+    try:
+        while watch:
+            time.sleep(WATCH_S)
+            if call.output is Output.table and sys.stdout.isatty():
+                typer.echo("\033[H\033[2J", nl=False)
+            exit_code = _once(call, check)
+    except KeyboardInterrupt:
+        pass  # the way to end it, not a failure
     raise typer.Exit(exit_code)
 
 
@@ -174,7 +178,7 @@ def _rows(report: Json) -> Iterator[tuple[str, str]]:
         "snapshot",
         _stamped(f"v{snapshot['version']:06d}", snapshot)
         if snapshot.get("version")
-        else "none yet",
+        else "none since it started",
     )
     yield (
         "stream",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon import finite
-from daemon.commands.shared import Call, Output, fit, verb
+from daemon.commands.shared import Call, Output, printable, verb
+from daemon.commands.words import hang, plain
 
 if TYPE_CHECKING:
     from daemon.journal import Journal, Line
@@ -42,11 +43,13 @@ def tail(
         if not follow:
             call.show(
                 [_told(line) for line in shown],
-                lambda: [_line(line) for line in shown] or ["no line yet"],
+                lambda: [one for line in shown for one in _line(line)] or ["no line yet"],
             )
             return
         _write(call, shown)
         _follow(call, journal, found[-1].id if found else "0-0", kind)
+    except KeyboardInterrupt:
+        pass  # the way to end --follow, not a failure
     finally:
         journal.close()
 
@@ -61,9 +64,9 @@ def _follow(call: Call, journal: Journal, last: str, kind: str | None) -> None:
 
 def _write(call: Call, found: list[Line]) -> None:
     for line in found:
-        sys.stdout.write(
-            (finite.dumps(_told(line)) if call.output is Output.json else _line(line)) + "\n"
-        )
+        as_json = call.output is Output.json
+        lines = [finite.dumps(_told(line))] if as_json else map(printable, _line(line))
+        sys.stdout.write("".join(f"{one}\n" for one in lines))
     sys.stdout.flush()
 
 
@@ -75,5 +78,5 @@ def _told(line: Line) -> dict[str, object]:
         return asdict(line)
 
 
-def _line(line: Line) -> str:
-    return fit(f"{line.at[:19]}  {line.kind:<18} {line.detail}")
+def _line(line: Line) -> list[str]:
+    return hang(f"{line.at[:19]}Z  {line.kind}  {plain(_told(line)['detail'])}", 22)

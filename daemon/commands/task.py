@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from math import isfinite
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from daemon import vitals as vitals_file
-from daemon.commands.shared import Call, Timeout, columns, fit, note, verb
+from daemon.commands import sending as log
+from daemon.commands.confirm import Confirm, confirmed
+from daemon.commands.sending import Change, Sending
+from daemon.commands.shared import Call, columns, task_names, verb
+from daemon.commands.words import fields
 from daemon.config import TASK_KEYS
-from daemon.errors import ConfigError, NotRunning, Refused, TimedOut
+from daemon.errors import ConfigError, Refused
 from daemon.strict import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from daemon.producer import Producer
     from daemon.types import Json, Vitals
 
 app = typer.Typer(
-    help="Declare, list, show, switch or retire tasks.", no_args_is_help=True, rich_markup_mode=None
+    help="Declare, list, show, switch, update or retire tasks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
-Name = Annotated[str, typer.Argument(help="Name of the task.")]
-Wait = Annotated[
-    bool,
-    typer.Option(
-        "--wait",
-        help="Return when the running daemon has applied it; exit 6 if it has not in time.",
-    ),
-]
+New = Annotated[str, typer.Argument(help="Name of the task.")]
+Name = Annotated[str, typer.Argument(help="Name of the task.", autocompletion=task_names)]
 MODALITIES = ("image", "text", "table", "embedding")
 KINDS = ("classification", "multilabel", "regression")
 HEADINGS = ("TASK", "MODALITY", "KIND", "OUTPUTS", "REPLAY ROWS")
-POLL_S = 0.1
 
 
 @app.command()
-@verb(log=True)
+@verb(log=True, options=Sending)
 def add(
     call: Call,
-    name: Name,
+    sending: Sending,
+    name: New,
     modality: Annotated[str, typer.Option(help="image, text, table or embedding.")],
     kind: Annotated[
         str, typer.Option(help="classification, multilabel or regression.")
@@ -51,30 +47,32 @@ def add(
         list[str] | None,
         typer.Option("--set", help="Another field, KEY=VALUE (value in JSON); may be repeated."),
     ] = None,
-    wait: Wait = False,
-    timeout_s: Timeout = 30.0,
 ) -> None:
     """Declare a task. Its place in the log decides which events may name it: those that come after.
 
     For example: mtld task add fashion --modality image --set input_shape=[28,28] --set holdout=0.1
     """
-    spec = {
+    spec: Json = {
         "modality": _one_of("--modality", modality, MODALITIES),
         "kind": _one_of("--kind", kind, KINDS),
     }
     spec |= settings(setting or [])
-    _write(call, timeout_s, lambda producer: producer.add_task(name=name, **spec))
-    waited = _await(call, wait, timeout_s, lambda seen: name in _names(seen))
-    _say(
-        call, {"task": name, "sent": "mtl.task.add.v1", "applied": waited}, f"task {name} declared"
+    change = Change(
+        "mtl.task.add.v1",
+        name,
+        f"task {name} declared",
+        spec,
+        lambda producer: producer.add_task(name=name, **spec),
+        lambda seen: name in log.names(seen),
     )
+    log.send(call, sending, change)
 
 
 @app.command("list")
 @verb()
 def list_(call: Call) -> None:
     """List the tasks the daemon knows, as of its last vitals; * marks the one in focus."""
-    seen = _vitals(call)
+    seen = log.seen(call)
     rows = [
         (
             f"{task['name']}{' *' if task['name'] == seen.task else ''}",
@@ -94,56 +92,98 @@ def list_(call: Call) -> None:
 @verb()
 def show(call: Call, name: Name) -> None:
     """Show all that is known of one task: its settings, classes, rows, and hold-out scores."""
-    seen = _vitals(call)
-    _known(seen, name)
-    found = next(task for task in seen.tasks if task["name"] == name)
-    call.show(found, lambda: [fit(f"{key:<13} {value}") for key, value in found.items()])
+    found = _known(log.seen(call), name)
+    call.show(found, lambda: list(fields(found)))
 
 
 @app.command()
-@verb(log=True)
+@verb(log=True, options=Sending)
 def switch(
     call: Call,
+    sending: Sending,
     name: Name,
     phase: Annotated[
         str | None, typer.Option(help="Name of the stretch of the stream that begins here.")
     ] = None,
-    wait: Wait = False,
-    timeout_s: Timeout = 30.0,
 ) -> None:
     """Begin a phase: freeze the teacher, score every hold-out, move the focus to this task.
 
     A switch to the task in focus with a new phase marks a boundary inside it.
     """
-    _write(call, timeout_s, lambda producer: producer.switch(name, phase))
-    waited = _await(call, wait, timeout_s, lambda seen: (seen.task, seen.phase) == (name, phase))
-    sent = {"task": name, "phase": phase, "sent": "mtl.task.switch.v1", "applied": waited}
-    _say(call, sent, f"switch to {name} written")
+    change = Change(
+        "mtl.task.switch.v1",
+        name,
+        f"switch to {name}",
+        {} if phase is None else {"phase": phase},
+        lambda producer: producer.switch(name, phase),
+        lambda seen: (seen.task, seen.phase) == (name, phase),
+    )
+    log.warn_unknown(call, name)
+    log.send(call, sending, change)
 
 
 @app.command()
-@verb(log=True)
-def retire(
+@verb(log=True, options=Sending)
+def update(
     call: Call,
+    sending: Sending,
     name: Name,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask; needed where nobody can answer.")
-    ] = False,
-    wait: Wait = False,
-    timeout_s: Timeout = 30.0,
+    share: Annotated[
+        float | None, typer.Option(min=0, max=1e6, help="Its part of a replay draw.")
+    ] = None,
+    min_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Its least part of a replay draw.")
+    ] = None,
+    loss_weight: Annotated[
+        float | None, typer.Option(min=0, max=1e6, help="Factor of its loss.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Fall of its score that is accepted.")
+    ] = None,
 ) -> None:
-    """Forget a task for good: its head, its stored rows, its hold-outs. Published snapshots keep it."""
-    if not yes:
-        raise Refused(
-            f"retiring deletes what the model knows of {name!r}; say --yes if that is meant"
+    """Change how much a task counts, from its place in the log on. What is not named stays as it is.
+
+    For example: mtld task update fashion --loss-weight 2 --wait
+    """
+    given = {
+        "share": share, "min_share": min_share, "loss_weight": loss_weight, "tolerance": tolerance,
+    }  # fmt: skip
+    changes = {key: _number(key, value) for key, value in given.items() if value is not None}
+    if not changes:
+        raise ConfigError(
+            "nothing to change: give --share, --min-share, --loss-weight or --tolerance"
         )
-    _write(call, timeout_s, lambda producer: producer.retire_task(name))
-    waited = _await(call, wait, timeout_s, lambda seen: name not in _names(seen))
-    _say(
-        call,
-        {"task": name, "sent": "mtl.task.retire.v1", "applied": waited},
-        f"task {name} retired",
+    change = Change(
+        "mtl.task.update.v1",
+        name,
+        f"task {name} changed",
+        changes,
+        lambda producer: producer.update_task(name, **changes),
+        lambda seen: name in log.names(seen) and changes.items() <= _known(seen, name).items(),
     )
+    log.warn_unknown(call, name)
+    log.send(call, sending, change)
+
+
+@app.command()
+@verb(log=True, options=Sending)
+def retire(call: Call, sending: Sending, name: Name, confirm: Confirm = None) -> None:
+    """Forget a task for good: its head, its stored rows, its hold-outs. Published snapshots keep it.
+
+    Asks for the task's name, or takes it from --confirm; where nobody can be asked it refuses with exit code 7.
+    """
+    log.warn_unknown(call, name)
+    if not sending.dry_run:
+        confirmed(f"retiring deletes what the model knows of task {name}", name, confirm)
+    change = Change(
+        "mtl.task.retire.v1",
+        name,
+        f"task {name} retired",
+        {},
+        lambda producer: producer.retire_task(name),
+        lambda seen: name not in log.names(seen),
+    )
+    log.send(call, sending, change)
 
 
 def settings(pairs: list[str]) -> Json:
@@ -155,84 +195,40 @@ def settings(pairs: list[str]) -> Json:
             raise ConfigError(f"--set is {pair!r}; write KEY=VALUE")
         if key not in TASK_KEYS or key == "name":
             raise ConfigError(f"--set names {key!r}: {nearest(key, set(TASK_KEYS) - {'name'})}")
-        try:
-            found[key] = json.loads(value)
-        except ValueError:
-            found[key] = value
+        found[key] = _value(pair, value)
     return found
 
 
-def _write(call: Call, timeout_s: float, send: Callable[[Producer], object]) -> None:
-    from daemon.producer import (
-        Producer,  # imports redis and numpy, which the other verbs do without
-    )
+def _value(pair: str, text: str) -> Any:
+    def refuse(_: str) -> NoReturn:
+        raise ConfigError(f"--set is {pair!r}; a number must be finite")
 
-    url, namespace = call.log()
-    with Producer(
-        url, namespace=namespace, timeout_s=timeout_s, password_file=call.secret()
-    ) as producer:
-        send(producer)
-        producer.flush()
+    def number(digits: str) -> float:
+        found = float(digits)
+        return found if isfinite(found) else refuse(digits)
 
-
-def _await(
-    call: Call, wait: bool, timeout_s: float, applied: Callable[[Vitals], bool]
-) -> bool | None:
-    """True once vitals show the effect; None when nobody wanted to wait."""
-    if not wait:
-        return None
-    deadline = time.monotonic() + timeout_s
-    dead = _dead(_vitals(call))
-    while not applied(seen := _vitals(call)):
-        if not vitals_file.is_alive(seen):
-            raise NotRunning(
-                "it is in the log, but no daemon runs to apply it; start one with `mtld run`"
-            )
-        if _dead(seen) > dead:
-            raise Refused(
-                "the daemon refused an event meanwhile, probably this one: `mtld dead list` says why"
-            )
-        if time.monotonic() > deadline:
-            raise TimedOut(
-                f"it is in the log, but not applied after {timeout_s:g} s; see the lag in `mtld status`"
-            )
-        time.sleep(POLL_S)
-    return True
+    try:
+        return json.loads(text, parse_constant=refuse, parse_float=number)
+    except (ValueError, RecursionError):
+        return text
 
 
-def _dead(seen: Vitals) -> int:
-    return int(seen.counters.get("dead_events", 0))
+def _number(key: str, value: float) -> float:
+    if not isfinite(value):  # NaN passes a range
+        raise ConfigError(f"--{key.replace('_', '-')} is {value}; it must be a finite number")
+    return value
 
 
-def _vitals(call: Call) -> Vitals:
-    seen = vitals_file.read(call.state_dir / vitals_file.NAME)
-    if seen is None:
-        raise NotRunning(
-            f"no daemon has written {call.state_dir / vitals_file.NAME}; name its directory with --state"
-        )
-    return seen
-
-
-def _names(seen: Vitals) -> set[str]:
-    return {str(task["name"]) for task in seen.tasks}
-
-
-def _known(seen: Vitals, name: str) -> None:
-    if name not in _names(seen):
-        hint = nearest(name, _names(seen)) if seen.tasks else "no task is declared yet"
-        raise Refused(f"no task {name!r}: {hint}")
+def _known(seen: Vitals, name: str) -> Json:
+    """What the vitals say of a task; Refused with the nearest name where they know none of this name."""
+    for task in seen.tasks:
+        if task["name"] == name:
+            return task
+    hint = nearest(name, log.names(seen)) if seen.tasks else "no task is declared yet"
+    raise Refused(f"no task {name!r}: {hint}")
 
 
 def _one_of(flag: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ConfigError(f"{flag} is {value!r}: {nearest(value, known)}")
     return value
-
-
-def _say(call: Call, result: dict[str, Any], line: str) -> None:
-    call.show(
-        result,
-        lambda: [f"{line}; {'applied' if result['applied'] else 'it takes effect in its turn'}"],
-    )
-    if not result["applied"]:
-        note("add --wait to return when it is applied")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from daemon import cli, early
+from daemon import cli, early, vitals
 from daemon.config import Config
 from daemon.errors import DaemonError, IntegrityError, LeaseLost, NotRunning, Refused
+from daemon.types import Vitals
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +163,25 @@ print([name for name in ("torch", "redis", "numpy", "rich", "structlog", "apsche
     verbs, heavy = done.stdout.splitlines()[-2:]
     assert verbs == "['daemon.commands.config', 'daemon.commands.shared']"
     assert heavy == "[]"
+
+
+def test_what_a_producer_wrote_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def launch(*_: object) -> int:
+        raise Refused("task '\x1b[2Jmood'\nis not known")
+
+    typed("run", launch=launch)
+    assert capsys.readouterr().err == "mtld: task '\ufffd[2Jmood' is not known\n"
+
+
+def test_a_terminal_without_our_signs_shows_others(tmp_path: Path) -> None:
+    tell = Vitals(written_at=vitals.now(), pid=1, state="training", reason="r" * 90)
+    vitals.write(tmp_path / vitals.NAME, tell)
+    code = "import sys; from daemon.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "--state", str(tmp_path)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == b""
+    assert b"rr?" in done.stdout

@@ -118,6 +118,13 @@ def test_a_server_without_waitaof_refuses_durable_receipts(log: RedisDriver) -> 
         pushing.flush(durable=True)
 
 
+def test_a_durable_producer_is_refused_before_anything_is_sent(log: RedisDriver) -> None:
+    pushing = Producer(log.admin, NAMESPACE, "p", timeout_s=0.05, durable=True)
+    with pytest.raises(Refused, match=r"Redis before 7\.2"):
+        pushing.push("digits", np.zeros((1, 2), np.float32))
+    assert entries(log) == []
+
+
 def test_a_producer_waits_at_its_bound_even_before_the_daemon_was_ever_there(
     log: RedisDriver,
 ) -> None:

@@ -15,12 +15,13 @@ from daemon.producer import Producer
 from tests.support.drivers import event
 from tests.support.following import Follower, following
 from tests.support.proxy import Fault
-from tests.support.servers import NAMESPACE, SERVERS
+from tests.support.servers import NAMESPACE, SERVERS, Server
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.drivers import RedisDriver
     from tests.support.proxy import Proxy
-    from tests.support.servers import Server
 
 
 def test_a_durable_receipt_says_that_the_server_has_it_on_disk(server: Server) -> None:
@@ -31,6 +32,28 @@ def test_a_durable_receipt_says_that_the_server_has_it_on_disk(server: Server) -
         else:
             with pytest.raises(Refused, match=r"7\.2"):
                 producer.flush(durable=True)
+
+
+def test_a_durable_producer_flushes_to_the_disk_or_is_refused_at_its_first_push(
+    server: Server,
+) -> None:
+    with Producer(server.url, NAMESPACE, timeout_s=5.0, durable=True) as producer:
+        if not server.has_waitaof:
+            with pytest.raises(Refused, match="WAITAOF"):
+                producer.push("a", [[1.0, 2.0]])
+            return
+        producer.push("a", [[1.0, 2.0]])
+        assert [receipt.is_durable for receipt in producer.flush()] == [True]
+
+
+@pytest.mark.redis
+def test_a_server_that_writes_no_file_refuses_a_durable_producer(tmp_path: Path) -> None:
+    server = Server(tmp_path, "valkey")
+    server.admin.call("CONFIG", "SET", "appendonly", "no")
+    producer = Producer(server.url, NAMESPACE, timeout_s=5.0, durable=True)
+    with producer, pytest.raises(Refused, match="appendonly no"):
+        producer.push("a", [[1.0, 2.0]])
+    server.close()
 
 
 @pytest.mark.parametrize("running", SERVERS[:1], indirect=True)  # Redis 7.0 has no WAITAOF

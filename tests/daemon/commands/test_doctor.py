@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Callable
 from importlib import metadata
@@ -80,6 +81,28 @@ def test_a_slow_disk_is_told(
 ) -> None:
     monkeypatch.setattr(checks, "_fsync_s", lambda _: took)
     assert findings(mtld)["fsync"]["level"] == level
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "level"),
+    [(0.5, 2, "ok"), (2.0, 2, "ok"), (2.1, 2, "warn"), (9.0, 1, "ok"), (9.0, None, "warn")],
+)
+def test_threads_that_wait_for_crowded_cores_are_told(
+    mtld: Mtld,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    load: float,
+    threads: int | None,
+    level: str,
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    if threads is not None:
+        path = add_checkpoint(state, 7) / "manifest.json"
+        said = {**json.loads(path.read_text()), "build": {"threads": threads}}
+        path.write_text(json.dumps(said))
+    found = findings(mtld)["load"]
+    assert (found["level"], "num_threads = 1" in found["fix"]) == (level, level == "warn")
 
 
 def test_a_running_daemon_holds_its_lock_and_answers(
@@ -186,6 +209,6 @@ def test_the_stream_its_group_and_the_clock_are_told(mtld: Mtld, server: Server)
     found = findings(mtld)
     assert (found["group"]["level"], found["lag"]["found"], found["clock"]["level"]) == (
         "ok",
-        "1 events",
+        "1 event",
         "ok",
     )

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from daemon.commands.rows import Part, read
+from daemon.commands.rows import read
+from daemon.commands.rows.part import Part
 from daemon.errors import ConfigError, DaemonError
 
 
@@ -225,5 +226,5 @@ def test_a_file_that_is_missing_or_garbage_is_said_to_be_that(tmp_path: Path, na
 def test_the_ending_of_the_name_decides_the_format(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"allowed are \.jsonl, \.csv, \.npz, \.safetensors"):
         parts(tmp_path / "a.pkl")
-    with pytest.raises(ConfigError, match="names a column of a csv"):
+    with pytest.raises(ConfigError, match="--label is for csv, parquet, idx"):
         parts(tmp_path / "a.jsonl", label="y")

@@ -33,7 +33,7 @@ def test_tasks_are_listed_and_the_one_in_focus_is_marked(
 def test_one_task_is_shown_whole(mtld: Mtld, tell: Callable[..., Vitals]) -> None:
     tell(tasks=TASKS)
     assert mtld("task", "show", "fashion", "-o", "json").json == TASKS[0]
-    assert "share         1.0" in mtld("task", "show", "fashion").out
+    assert "share       1" in mtld("task", "show", "fashion").out
 
 
 def test_a_task_that_is_not_there_is_answered_with_the_nearest(
