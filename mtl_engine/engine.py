@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mtl_engine import evaluate, snapshot, staging
+from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.average import Average
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import EngineError
@@ -242,6 +242,13 @@ class Engine:
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""
         return snapshot.write(Path(path), *self.stage_snapshot())
+
+    def export(
+        self, path: str | Path, format: str = "torch-export", tasks: Sequence[str] | None = None
+    ) -> Json:
+        """Write the present model as graphs into the new folder `path`: see `mtl_engine.export`."""
+        tensors, described, manifest = self.stage_snapshot()
+        return export.export(snapshot.built(tensors, described, manifest), path, format, tasks)
 
     def _outputs(self, task: str, rows: Rows) -> torch.Tensor:
         if not self._trainer.model.columns(task):

@@ -157,6 +157,9 @@ class Model(nn.Module):
         head = self._head_of.get(task)
         return head.columns if head is not None else 0
 
+    def head(self, task: str) -> Head:
+        return self._head_of[task]
+
     def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.encoders[table](x, length_B)
 

@@ -48,7 +48,10 @@ class TextEncoder(Encoder):
 
     def ngrams(self, x_BT: Tensor, length_B: Tensor) -> Tensor:
         """Buckets of all n-grams inside a text, with a space in front and behind; 0 beyond its end."""
-        longest = int(length_B.max()) if length_B.device.type == "cpu" else x_BT.shape[1]
+        fixed = length_B.device.type != "cpu" or torch.compiler.is_exporting()
+        longest = (
+            x_BT.shape[1] if fixed else int(length_B.max())
+        )  # what is beyond it counts for nothing
         byte_BT = functional.pad(x_BT[:, :longest].long(), (1, 1))
         at_T = torch.arange(byte_BT.shape[1], device=x_BT.device)
         byte_BT = torch.where((byte_BT >= 65) & (byte_BT <= 90), byte_BT + 32, byte_BT)
