@@ -83,6 +83,22 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """`[hook]`: who is told of a promotion, by `daemon/hooks.py`."""
+
+    # program with its arguments; the event comes on stdin and in MTLD_VERSION, MTLD_PATH, MTLD_REASON
+    exec: list[str] = field(default_factory=list[str])
+    # http:// or https:// address that the event is POSTed to
+    webhook: str | None = setting(None)
+    # holds the key of the POST's signature, header X-Mtld-Signature
+    secret_file: Path | None = setting(None)
+    # s that one try may take
+    timeout_s: float = setting(30.0, 0.1, 3600)
+    # tries of one event, with growing waits between them
+    tries: int = setting(5, 1, 100)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """`[log]`: the lines on stderr."""
 
@@ -111,6 +127,7 @@ class Config:
     stream: Stream = field(default_factory=Stream)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     publish: Publish = field(default_factory=Publish)
+    hook: Hook = field(default_factory=Hook)
     # what is refused before it is parsed
     limits: Limits = field(default_factory=Limits)
     # s after which another host may take a dead daemon's stream
@@ -190,10 +207,17 @@ def _read(path: Path) -> Json:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("state_dir", "password_file"):
-        if isinstance(table.get(name), str):
-            table[name] = str(path.absolute().parent / Path(table[name]).expanduser())
+    _anchor(table, ("state_dir", "password_file"), path)
+    if isinstance(table.get("hook"), dict):
+        _anchor(table["hook"], ("secret_file",), path)
     return table
+
+
+def _anchor(table: Json, names: tuple[str, ...], file: Path) -> None:
+    """Relative paths in a file start at its folder."""
+    for name in names:
+        if isinstance(table.get(name), str):
+            table[name] = str(file.absolute().parent / Path(table[name]).expanduser())
 
 
 def _tasks(tables: object) -> list[Json]:
@@ -235,6 +259,7 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"namespace is {config.namespace!r}; allowed are letters, digits, _ . : - (at most 64)"
         )
+    _check_hook(config.hook)
     names = [spec["name"] for spec in config.tasks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -242,6 +267,22 @@ def _check(config: Config) -> None:
     root = config.limits.reference_root
     if root is not None and not Path(root).is_absolute():
         raise ConfigError(f"limits.reference_root is {root!r}; it must be an absolute path")
+
+
+def _check_hook(hook: Hook) -> None:
+    if not all(isinstance(word, str) and word for word in hook.exec):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f'hook.exec is {hook.exec!r}; write a program and its arguments as ["program", "argument"]'
+        )
+    parts = urlsplit(hook.webhook or "http://none")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.password:
+        raise ConfigError(
+            f"hook.webhook is {hook.webhook!r}; allowed are http:// and https:// addresses without a password"
+        )
+    if hook.secret_file is not None and not os.access(hook.secret_file, os.R_OK):
+        raise ConfigError(
+            f"hook.secret_file {hook.secret_file} cannot be read; name a file that this user may read"
+        )
 
 
 def _jsonable(value: object) -> object:

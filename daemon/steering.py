@@ -27,6 +27,7 @@ DRAIN_COMMIT_S = (
 DRAIN_TRIES = (
     3  # failed checkpoints after which a drain ends all the same, on the checkpoint before
 )
+MATRIX_ROWS = 32  # of the accuracy matrix in an answer, the newest
 
 
 class Steering:
@@ -41,6 +42,7 @@ class Steering:
         self._drain_durable_at: float | None = None
         self._failures = 0
         self._diverged = ""
+        self._report: Json | None = None
         self._wake = threading.Event()
         self.is_drained = False
         self.exit_code = 0
@@ -114,6 +116,15 @@ class Steering:
         self._loop.durability.publication.ask(str(request.args.get("by") or "operator"))
         self._waiting.append(request)
         return None
+
+    def evaluate(self, request: Request) -> Json | None:
+        """Score every hold-out (at most 500 rows a task) now, once for all who ask at the same step; changes nothing."""
+        del request
+        engine = self._loop.machine.engine
+        if self._report is None or self._report["step"] != engine.step_count:
+            self._report = engine.report()
+            self._report["matrix"]["rows"] = self._report["matrix"]["rows"][-MATRIX_ROWS:]
+        return self._report
 
     def tasks(self, request: Request) -> Json | None:
         del request

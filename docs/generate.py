@@ -139,6 +139,7 @@ def settings() -> str:
         ("[stream]", config.Stream),
         ("[checkpoint]", config.Checkpoint),
         ("[publish]", config.Publish),
+        ("[hook]", config.Hook),
         ("[limits]", types.Limits),
         ("[log]", config.Log),
     ):

@@ -173,7 +173,7 @@ class Engine:
         """End a phase: score the hold-outs, make the present model the teacher, turn the focus to `task`."""
         self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
-        row = self._row()
+        row = self._row(*self._scores())
         if self.step_count:
             self._matrix.add(row)
         self._trainer.refresh_teacher()
@@ -189,7 +189,7 @@ class Engine:
 
     def evaluate_held_out(self) -> dict[str, Scores]:
         """Metrics of every task on its hold-outs; None where one is not defined on them."""
-        return self._held_out.scores(self._trainer.model, self._trainer.weights())[0]
+        return self._scores()[0]
 
     def evaluate(self, task: str, x: Any, y: Any) -> Scores:
         """Metrics on other rows, None where undefined; a label never seen counts as wrong. Changes no state."""
@@ -210,7 +210,13 @@ class Engine:
 
     def matrix(self) -> Json:
         """The accuracy matrix with a row for the present, average accuracy, forgetting and backward transfer."""
-        return self._matrix.report(self._row() if self.step_count else None)
+        return self.report()["matrix"]
+
+    def report(self) -> Json:
+        """All metrics of every hold-out now (`scores`, by task) and the `matrix`, from one pass over the hold-outs."""
+        whole, parts = self._scores()
+        row = self._row(whole, parts) if self.step_count else None
+        return {"step": self.step_count, "scores": whole, "matrix": self._matrix.report(row)}
 
     def describe(self) -> Json:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
@@ -230,14 +236,10 @@ class Engine:
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
-        tensors, tasks = snapshot.stage(
-            self._trainer.model, self._trainer.weights(), self._trainer.registry
-        )
-        return (
-            tensors,
-            tasks,
-            {"weights": self.weights, "step": self.step_count, "scores": self.evaluate_held_out()},
-        )
+        trainer = self._trainer
+        tensors, tasks = snapshot.stage(trainer.model, trainer.weights(), trainer.registry)
+        told = {"weights": self.weights, "step": self.step_count, "scores": self._scores()[0]}
+        return tensors, tasks, told
 
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""
@@ -255,9 +257,11 @@ class Engine:
             raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
         return evaluate.outputs(self._trainer.model, self._trainer.weights(), task, rows)
 
-    def _row(self) -> Json:
+    def _scores(self) -> tuple[dict[str, Scores], dict[str, float]]:
+        return self._held_out.scores(self._trainer.model, self._trainer.weights())
+
+    def _row(self, whole: Mapping[str, Scores], parts: Mapping[str, float]) -> Json:
         """A row of the accuracy matrix for the present, named after the phase that is ending."""
-        whole, parts = self._held_out.scores(self._trainer.model, self._trainer.weights())
         tasks = self._trainer.registry.tasks
         scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
         task, phase = self.focus or (None, None)

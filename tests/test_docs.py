@@ -91,11 +91,21 @@ def test_every_setting_is_documented_with_its_meaning() -> None:
         config.Stream,
         config.Checkpoint,
         config.Publish,
+        config.Hook,
         config.Log,
         Limits,
     ):
         for one in fields(kind):
-            if one.name in {"engine", "tasks", "stream", "checkpoint", "publish", "limits", "log"}:
+            if one.name in {
+                "engine",
+                "tasks",
+                "stream",
+                "checkpoint",
+                "publish",
+                "hook",
+                "limits",
+                "log",
+            }:
                 continue
             row = re.search(rf"^\| `{one.name}` \|.*\| (.+) \|$", page, re.MULTILINE)
             assert row is not None, f"{kind.__name__}.{one.name} has no row"

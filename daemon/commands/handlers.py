@@ -61,6 +61,7 @@ HANDLERS: dict[str, Handler] = {
     "drain": _taking({}, lambda loop, request: loop.drain(request)),
     "checkpoint": _taking({}, lambda loop, request: loop.checkpoint(request)),
     "publish": _taking({}, lambda loop, request: loop.publish(request)),
+    "evaluate": _taking({}, lambda loop, request: loop.evaluate(request)),
     "tasks": _taking({}, lambda loop, request: loop.tasks(request)),
 }
 

@@ -48,13 +48,20 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("task", "show"): ["a"],
     ("task", "switch"): ["a"],
     ("task", "retire"): ["a", "--yes"],
+    ("predict",): ["rows.jsonl", "--task", "a"],
+    ("snapshot", "export"): ["--format", "onnx"],
     ("dead", "show"): ["1-1"],
     ("dead", "replay"): ["1-1"],
 }
 NEEDS_NOTHING = {("config", "show"), ("config", "check"), ("checkpoint", "list"), ("checkpoint", "verify"),
                  ("snapshot", "list"), ("snapshot", "verify"), ("doctor",)}  # fmt: skip
 LAUNCHES = {("run",), ("demo",)}  # they replace the process
-NEEDS_A_SNAPSHOT = {("snapshot", "show")}
+NEEDS_A_SNAPSHOT = {
+    ("snapshot", "show"),
+    ("snapshot", "export"),
+    ("snapshot", "diff"),
+    ("predict",),
+}
 
 ASKS_THE_SERVER = [
     verb

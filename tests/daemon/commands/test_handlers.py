@@ -27,7 +27,7 @@ class Loop:
     def publish(self, request: Request) -> Json | None:
         return {"did": request.name}
 
-    resume = tasks = publish
+    resume = tasks = evaluate = publish
 
 
 def replies(name: str, args: Json | None = None) -> list[Json]:
@@ -55,7 +55,7 @@ def test_arguments_are_passed_on() -> None:
         ("pause", {"until": "tomorrow"}, "must be a time with its zone"),
         ("pause", {"until": "2030-01-31T08:00:00"}, "must be a time with its zone"),
         ("pasue", {}, "did you mean 'pause'?"),
-        ("", {}, "known are pause, resume, drain, checkpoint, publish, tasks"),
+        ("", {}, "known are pause, resume, drain, checkpoint, publish, evaluate, tasks"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_never_reaches_the_loop(
