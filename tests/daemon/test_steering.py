@@ -14,7 +14,20 @@ import pytest
 from daemon import checkpointer as writing
 from daemon.sources.memory import MemoryLog
 from mtl_engine.evaluate import HeldOut
-from tests.support.core import RecordingLog, add_task, ask, config, differences, eager, feed, loop, machine, play, rows, without_outbox
+from tests.support.core import (
+    RecordingLog,
+    add_task,
+    ask,
+    config,
+    differences,
+    eager,
+    feed,
+    loop,
+    machine,
+    play,
+    rows,
+    without_outbox,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
