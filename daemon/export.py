@@ -46,7 +46,7 @@ def _row(name: str, entry: Json, files: Json) -> tuple[str, str, str, float, str
 
 
 def _shape(tensor: Json) -> str:
-    return "x".join(str(n) for n in tensor["shape"])
+    return f"[{', '.join(str(n) for n in tensor['shape'])}]"
 
 
 if __name__ == "__main__":

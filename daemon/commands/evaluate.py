@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon.commands.shared import Call, Timeout, columns, fit, verb
+from daemon.errors import ConfigError
 from daemon.strict import nearest
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _told(reply: Json, only: list[str]) -> Iterator[str]:
     scores, matrix = cast("Json", reply["scores"]), cast("Json", reply["matrix"])
     for name in only:
         if name not in scores:
-            raise typer.BadParameter(f"no held-out rows of {name!r}: {nearest(name, scores)}")
+            raise ConfigError(f"no held-out rows of {name!r}: {nearest(name, scores)}")
     summary = ", ".join(
         f"{told} {_number(matrix[key])}"
         for key, told in (("average_accuracy", "average accuracy"), ("forgetting", "forgetting"), ("bwt", "BWT"))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from daemon.types import Json
 
 FILE = "model.safetensors"
+PARAMETERS = "model."  # what is not below it counts rows and labels; in JSON only
 SHOWN = 20  # tensors in the table, those that changed most
 _CHUNK = 1 << 20  # numbers compared at a time
 Name = Annotated[str, typer.Argument(help="An alias, a number, v000123, or a snapshot's path.")]
@@ -138,7 +139,8 @@ def _told(found: Json) -> Iterator[str]:
     yield ""
     yield from columns(list(_task_rows(found["tasks"])), TASKS)
     yield ""
-    moved = [one for one in found["tensors"] if one["change"] != 0]
+    parameters = [one for one in found["tensors"] if one["name"].startswith(PARAMETERS)]
+    moved = [one for one in parameters if one["change"] != 0]
     yield from columns([_tensor_row(one) for one in moved[:SHOWN]], TENSORS)
     if len(moved) > SHOWN:
         yield f"and {len(moved) - SHOWN} more that changed less; -o json has all"

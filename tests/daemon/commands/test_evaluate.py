@@ -48,7 +48,7 @@ def test_some_tasks_are_chosen_by_name(mtld: Mtld) -> None:
     assert "price" in out
     assert "fashion" not in out
     wrong = mtld("evaluate", "fashoin")
-    assert wrong.code == 2
+    assert (wrong.code, wrong.out) == (2, "")
     assert "did you mean 'fashion'?" in wrong.err
 
 
