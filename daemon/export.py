@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daemon import finite, handover
-from daemon.commands.shared import columns, fit, size
+from daemon.commands.shared import columns, size
 from daemon.errors import DaemonError, IntegrityError
 from mtl_engine import export as engine_export
 from mtl_engine import snapshot
@@ -17,10 +17,17 @@ from mtl_engine.errors import EngineError, StateError
 if TYPE_CHECKING:
     from daemon.types import Json
 
-HEADINGS = ("TASK", "FILE", "SIZE", "MAX ERROR", "INPUTS")
+HEADINGS = ("TASK", "FILE", "SIZE", "ERROR", "ALLOWED", "INPUTS")
 
 
-def export(model: str, format: str, tasks: list[str] | None, to: str, as_json: bool) -> None:
+def export(
+    model: str,
+    format: str,
+    tasks: list[str] | None,
+    to: str,
+    tolerance: float | None,
+    as_json: bool,
+) -> None:
     """Write the folder `to`, or say why there is none."""
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they skip and fold is no news here
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -29,20 +36,21 @@ def export(model: str, format: str, tasks: list[str] | None, to: str, as_json: b
     except (StateError, OSError) as error:
         raise IntegrityError(str(error)) from None
     try:
-        manifest = engine_export.export(loaded, Path(to), format, tasks)
+        manifest = engine_export.export(loaded, Path(to), format, tasks, tolerance)
     except (EngineError, OSError) as error:
         raise DaemonError(str(error)) from None
     if as_json:
         sys.stdout.write(finite.dumps({"path": to, **manifest}, indent=2) + "\n")
         return
     rows = [_row(name, entry, manifest["files"]) for name, entry in manifest["tasks"].items()]
-    told = f"{Path(model).resolve().name} as {format} in {to}, within {manifest['tolerance']:g} of the model"
+    told = f"{Path(model).resolve().name} as {format} in {to}"
     sys.stdout.write("".join(f"{line}\n" for line in [told, "", *columns(rows, HEADINGS)]))
 
 
-def _row(name: str, entry: Json, files: Json) -> tuple[str, str, str, float, str]:
+def _row(name: str, entry: Json, files: Json) -> tuple[Any, ...]:
     inputs = ", ".join(f"{one['name']} {one['dtype']} {_shape(one)}" for one in entry["inputs"])
-    return name, entry["file"], size(files[entry["file"]]["bytes"]), entry["max_error"], fit(inputs)
+    told = size(files[entry["file"]]["bytes"])
+    return name, entry["file"], told, entry["max_error"], entry["tolerance"], inputs
 
 
 def _shape(tensor: Json) -> str:

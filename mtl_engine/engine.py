@@ -245,12 +245,9 @@ class Engine:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""
         return snapshot.write(Path(path), *self.stage_snapshot())
 
-    def export(
-        self, path: str | Path, format: str = "torch-export", tasks: Sequence[str] | None = None
-    ) -> Json:
-        """Write the present model as graphs into the new folder `path`: see `mtl_engine.export`."""
-        tensors, described, manifest = self.stage_snapshot()
-        return export.export(snapshot.built(tensors, described, manifest), path, format, tasks)
+    def export(self, path: str | Path, format: str = "torch-export", **options: Any) -> Json:
+        """Write the present model as graphs into the new folder `path`; options are those of `export.export`."""
+        return export.export(snapshot.built(*self.stage_snapshot()), path, format, **options)
 
     def _outputs(self, task: str, rows: Rows) -> torch.Tensor:
         if not self._trainer.model.columns(task):

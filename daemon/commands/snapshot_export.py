@@ -34,6 +34,10 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--to", help="A new folder (default: exports/ in the snapshot).")
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", min=0.0, help="Allowed difference (default: 1e-4, see docs)."),
+    ] = None,
 ) -> NoReturn:
     """Write one graph a task and a manifest.json that says what goes in, what comes out and how close it is.
 
@@ -45,6 +49,6 @@ def export(
     if folder.exists():
         raise Refused(f"{folder} exists; remove it, or name another folder with --to")
     handover.become(
-        "daemon.export", model=directory, format=target.value, tasks=task or None, to=folder,
+        "daemon.export", model=directory, format=target.value, tasks=task or None, to=folder, tolerance=tolerance,
         as_json=call.output is Output.json,
     )  # fmt: skip

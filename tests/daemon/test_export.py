@@ -30,7 +30,7 @@ def test_the_verb_writes_beside_the_snapshot_and_the_snapshot_stays_whole(models
     path = models / "v000003" / "exports" / "torch-export"
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["snapshot"]["version"] == 3
-    assert manifest["tasks"]["size"]["max_error"] <= manifest["tolerance"]
+    assert manifest["tasks"]["size"]["max_error"] <= manifest["tasks"]["size"]["tolerance"]
     assert releases.problems(models / "v000003") == []
     again = mtld(models, *words)
     assert again.returncode == 7
@@ -41,7 +41,7 @@ def test_the_manifest_is_the_answer_in_json(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = tmp_path / "out"
-    export(str(models / "v000003"), "torch-export", ["tags"], str(to), as_json=True)
+    export(str(models / "v000003"), "torch-export", ["tags"], str(to), None, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told.pop("path") == str(to)
     assert told == json.loads((to / "manifest.json").read_text())
@@ -52,8 +52,8 @@ def test_an_unknown_task_and_a_damaged_snapshot_are_one_error_each(
 ) -> None:
     source, to = models / "v000003", str(tmp_path / "out")
     with pytest.raises(DaemonError, match="did you mean 'sky'"):
-        export(str(source), "torch-export", ["sly"], to, as_json=False)
+        export(str(source), "torch-export", ["sly"], to, None, as_json=False)
     (source / "tasks.json").unlink()
     with pytest.raises(DaemonError) as caught:
-        export(str(source), "torch-export", None, to, as_json=False)
+        export(str(source), "torch-export", None, to, None, as_json=False)
     assert caught.value.exit_code == 8

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,6 +201,20 @@ def test_a_call_in_flight_ends_on_the_model_it_began_with(
     assert held.model.predict("number", ONE_ROW).tolist() == [1]
     assert held.version == "v000001"
     assert served.predict("number", ONE_ROW).labels.tolist() == [2]
+
+
+def test_the_old_model_is_kept_until_the_last_call_on_it_ends_and_no_longer(
+    models: Path, served: ModelReader
+) -> None:
+    held = served.serving
+    old = weakref.ref(held.model)
+    point(models, 2)
+    assert served.refresh()
+    gc.collect()
+    assert old() is not None
+    del held
+    gc.collect()
+    assert old() is None
 
 
 def test_callers_do_not_wait_while_another_thread_loads(
