@@ -62,6 +62,8 @@ class Hooks:
 
     def notify(self, event: Json) -> None:
         """Tell of this event next; one that still waits is given up and reported so."""
+        if not {"version", "path", "reason"} <= event.keys():
+            raise ValueError(f"an event of a promotion has version, path and reason: found {event}")
         if not self._hooks:
             return
         with self._changed:

@@ -42,7 +42,8 @@ class Steering:
         self._drain_durable_at: float | None = None
         self._failures = 0
         self._diverged = ""
-        self._report: Json | None = None
+        self._report: Json = {}
+        self._reported_at: tuple[int, str, int] | None = None  # epoch, watermark, step
         self._wake = threading.Event()
         self.is_drained = False
         self.exit_code = 0
@@ -118,11 +119,12 @@ class Steering:
         return None
 
     def evaluate(self, request: Request) -> Json | None:
-        """Score every hold-out (at most 500 rows a task) now, once for all who ask at the same step; changes nothing."""
+        """Score every hold-out (at most 500 rows a task) now, once for all who ask at the same place; changes nothing."""
         del request
         engine = self._loop.machine.engine
-        if self._report is None or self._report["step"] != engine.step_count:
-            self._report = engine.report()
+        here = (self._loop.process.epoch, self._loop.reader.position.id, engine.step_count)
+        if here != self._reported_at:
+            self._report, self._reported_at = engine.report(), here
             self._report["matrix"]["rows"] = self._report["matrix"]["rows"][-MATRIX_ROWS:]
         return self._report
 

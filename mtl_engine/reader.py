@@ -49,7 +49,7 @@ class ModelReader:
     cannot be. After that `refresh` looks at the alias, and with `poll_s` a thread does so every so many seconds. A
     snapshot that cannot be loaded (a file missing or changed, tensors that do not fit, outputs that are not finite)
     leaves the old one serving, stands in `last_error`, goes to `on_error`, and is tried again after RETRY_S at the
-    earliest. The old model's memory is free once the last call on it has ended.
+    earliest; `on_error` must not raise. The old model's memory is free once the last call on it has ended.
     """
 
     def __init__(
@@ -159,11 +159,18 @@ def _load(path: Path) -> Serving:
     except OSError as error:  # removed by the daemon's retention between two looks
         raise StateError(f"{path} cannot be read: {error}") from error
     for task in model.tasks:
-        if model.model.columns(task) and not bool(
-            torch.isfinite(model(task, _zeros(model, task))).all()
-        ):
-            raise StateError(f"{path}: outputs of {task} are not finite")
+        if model.model.columns(task):
+            _warm_up(model, task, path)
     return Serving(model, path.name)
+
+
+def _warm_up(model: SnapshotModel, task: str, path: Path) -> None:
+    try:
+        answer = model(task, _zeros(model, task))
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+        raise StateError(f"{path}: {task} does not answer: {error}") from error
+    if not bool(torch.isfinite(answer).all()):
+        raise StateError(f"{path}: outputs of {task} are not finite")
 
 
 def _zeros(model: SnapshotModel, task: str) -> Any:

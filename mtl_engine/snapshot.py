@@ -40,7 +40,10 @@ class SnapshotModel(nn.Module):
 
     def forward(self, task: str, x: Any) -> Tensor:
         """Outputs [B, C] of a task's head: logits, or standardised values of a regression."""
-        return outputs(self.model, {}, task, self.registry.check(task, x)[0])
+        rows = self.registry.check(task, x)[0]
+        if not self.model.columns(task):
+            raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
+        return outputs(self.model, {}, task, rows)
 
     def predict(self, task: str, x: Any) -> Any:
         """Labels [B], 0/1 [B, C] or values [B, C]."""
@@ -101,7 +104,7 @@ def load(path: str | Path) -> SnapshotModel:
         return built(read_tensors(path / _FILES[0]), _read_json(path / _FILES[1]), manifest)
     except StateError as error:
         raise StateError(f"{path}: {error}") from error
-    except (EngineError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise StateError(
             f"{path} does not describe a model: {type(error).__name__}: {error}"
         ) from error

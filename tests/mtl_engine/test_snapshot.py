@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mtl_engine import snapshot
-from mtl_engine.errors import StateError
+from mtl_engine.errors import EngineError, StateError
 from mtl_engine.types import KINDS
 from tests.support.engines import WIDTH, engine, labels_of, task
 
@@ -94,3 +94,16 @@ def test_what_does_not_fit_is_refused_though_its_hash_is_right(
 ) -> None:
     with pytest.raises(StateError, match=says):
         snapshot.load(changed(tmp_path, change))
+
+
+def test_a_task_without_a_head_is_said_and_the_others_answer(tmp_path: Path) -> None:
+    one = engine()
+    for name in ("a", "b"):
+        one.add_task(task(name))
+    one.observe("a", X, labels_of("classification", len(X)))
+    one.observe("b", X)
+    one.snapshot(tmp_path / "s")
+    model = snapshot.load(tmp_path / "s")
+    with pytest.raises(EngineError, match="b has no head yet"):
+        model.predict("b", X)
+    assert model.predict("a", X).tolist() == one.predict("a", X).tolist()
