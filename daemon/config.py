@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from daemon import finite
 from daemon.errors import ConfigError
+from daemon.places import check_url, password_file, state_directory
 from daemon.strict import build, refuse_unknown, setting
 from daemon.types import Json, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 # The engine's keywords and a task's fields, repeated here because the operator's side never imports torch;
 # a test compares both with the engine itself.
 ENGINE_TABLES = ("strategy", "optimizer", "encoder", "trunk", "weighting", "policy")
@@ -111,6 +111,22 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """`[hook]`: who is told of a promotion, by `daemon/hooks.py`."""
+
+    # program with its arguments; the event comes on stdin and in MTLD_VERSION, MTLD_PATH, MTLD_REASON
+    exec: list[str] = field(default_factory=list[str])
+    # http:// or https:// address that the event is POSTed to
+    webhook: str | None = setting(None)
+    # holds the key of the POST's signature, header X-Mtld-Signature
+    secret_file: Path | None = setting(None)
+    # s that one try may take
+    timeout_s: float = setting(30.0, 0.1, 3600)
+    # tries of one event, with growing waits between them
+    tries: int = setting(5, 1, 100)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """`[log]`: the lines on stderr."""
 
@@ -142,6 +158,7 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
     gate: Gate = field(default_factory=Gate)
     guard: GuardSettings = field(default_factory=GuardSettings)
+    hook: Hook = field(default_factory=Hook)
     # what is refused before it is parsed
     limits: Limits = field(default_factory=Limits)
     # s after which another host may take a dead daemon's stream
@@ -178,40 +195,6 @@ def _override(table: Json, name: str, value: object) -> None:
     cast("Json", inner)[key] = value
 
 
-def state_directory(flag: Path | str | None = None, configured: str | None = None) -> Path:
-    """Where the state is: the flag, MTLD_STATE, the file, systemd's STATE_DIRECTORY, or the user's own state folder."""
-    systemd = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    chosen = flag or os.environ.get("MTLD_STATE") or configured or systemd or Path(home) / "mtld"
-    return Path(chosen).expanduser().absolute()
-
-
-def password_file(named: Path | None) -> Path | None:
-    """The file with the server's password: the one named, else systemd's credential `redis-password`, else None."""
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if named is None and credentials and (Path(credentials) / "redis-password").exists():
-        return Path(credentials) / "redis-password"
-    if named is not None and not os.access(named, os.R_OK):
-        raise ConfigError(
-            f"password_file {named} cannot be read; name a file that this user may read"
-        )
-    return named
-
-
-def check_url(url: str) -> str:
-    """Refuse a scheme we do not speak and a password that would end up in `ps` and in shell histories."""
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        raise ConfigError(
-            f"redis_url {url!r} has scheme {parts.scheme!r}; allowed are {', '.join(SCHEMES)}"
-        )
-    if parts.password:
-        raise ConfigError(
-            "redis_url holds a password; put it in a file and name that as password_file"
-        )
-    return url
-
-
 def _read(path: Path) -> Json:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -221,10 +204,17 @@ def _read(path: Path) -> Json:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("state_dir", "password_file"):
-        if isinstance(table.get(name), str):
-            table[name] = str(path.absolute().parent / Path(table[name]).expanduser())
+    _anchor(table, ("state_dir", "password_file"), path)
+    if isinstance(table.get("hook"), dict):
+        _anchor(table["hook"], ("secret_file",), path)
     return table
+
+
+def _anchor(table: Json, names: tuple[str, ...], file: Path) -> None:
+    """Relative paths in a file start at its folder."""
+    for name in names:
+        if isinstance(table.get(name), str):
+            table[name] = str(file.absolute().parent / Path(table[name]).expanduser())
 
 
 def _tasks(tables: object) -> list[Json]:
@@ -266,6 +256,7 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"namespace is {config.namespace!r}; allowed are letters, digits, _ . : - (at most 64)"
         )
+    _check_hook(config.hook)
     names = [spec["name"] for spec in config.tasks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -273,6 +264,22 @@ def _check(config: Config) -> None:
     root = config.limits.reference_root
     if root is not None and not Path(root).is_absolute():
         raise ConfigError(f"limits.reference_root is {root!r}; it must be an absolute path")
+
+
+def _check_hook(hook: Hook) -> None:
+    if not all(isinstance(word, str) and word for word in hook.exec):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f'hook.exec is {hook.exec!r}; write a program and its arguments as ["program", "argument"]'
+        )
+    parts = urlsplit(hook.webhook or "http://none")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.password:
+        raise ConfigError(
+            f"hook.webhook is {hook.webhook!r}; allowed are http:// and https:// addresses without a password"
+        )
+    if hook.secret_file is not None and not os.access(hook.secret_file, os.R_OK):
+        raise ConfigError(
+            f"hook.secret_file {hook.secret_file} cannot be read; name a file that this user may read"
+        )
 
 
 def _jsonable(value: object) -> object:

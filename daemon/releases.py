@@ -81,6 +81,15 @@ def find(models: Path, name: str) -> Release:
     )
 
 
+def snapshot_directory(models: Path, name: str) -> Path:
+    """The folder of a release by any of its names, or the folder that a path with a slash names."""
+    if "/" not in name:
+        return find(models, name).path
+    if not (Path(name) / MANIFEST).is_file():
+        raise Refused(f"{name} is no snapshot: it has no {MANIFEST}")
+    return Path(name)
+
+
 def manifest(directory: Path) -> Json:
     """What a snapshot or checkpoint says of itself."""
     path = directory / MANIFEST

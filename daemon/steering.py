@@ -29,6 +29,7 @@ DRAIN_COMMIT_S = (
 DRAIN_TRIES = (
     3  # failed checkpoints after which a drain ends all the same, on the checkpoint before
 )
+MATRIX_ROWS = 32  # of the accuracy matrix in an answer, the newest
 
 
 class Steering:
@@ -44,6 +45,8 @@ class Steering:
         self._failures = 0
         self._diverged = ""
         self._rollbacks: list[tuple[Request, Plan]] = []
+        self._report: Json = {}
+        self._reported_at: tuple[int, str, int] | None = None  # epoch, watermark, step
         self._wake = threading.Event()
         self.is_drained = False
         self.exit_code = 0
@@ -159,6 +162,16 @@ class Steering:
     def promote(self, request: Request) -> Json | None:
         """Make a published snapshot the champion, or give its place back to the one before."""
         return self._loop.durability.publication.steer(request.args, self._loop.journal)
+
+    def evaluate(self, request: Request) -> Json | None:
+        """Score every hold-out (at most 500 rows a task) now, once for all who ask at the same place; changes nothing."""
+        del request
+        engine = self._loop.machine.engine
+        here = (self._loop.process.epoch, self._loop.reader.position.id, engine.step_count)
+        if here != self._reported_at:
+            self._report, self._reported_at = engine.report(), here
+            self._report["matrix"]["rows"] = self._report["matrix"]["rows"][-MATRIX_ROWS:]
+        return self._report
 
     def tasks(self, request: Request) -> Json | None:
         del request

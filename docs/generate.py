@@ -131,17 +131,17 @@ def exit_codes() -> str:
 def settings() -> str:
     """Every field of `daemon/config.py`, by table, with default, range and the comment beside it."""
     config = import_module("daemon.config")
-    types = import_module("daemon.types")
     notes = {**_comments(ROOT / "daemon/config.py"), **_comments(ROOT / "daemon/types.py")}
     parts: list[str] = []
-    for heading, kind in (
-        ("Top level", config.Config),
-        ("[stream]", config.Stream),
-        ("[checkpoint]", config.Checkpoint),
-        ("[publish]", config.Publish),
-        ("[limits]", types.Limits),
-        ("[log]", config.Log),
-    ):
+    tables = {
+        one.name: one.default_factory
+        for one in fields(config.Config)
+        if is_dataclass(one.default_factory)
+    }
+    for heading, kind in {
+        "Top level": config.Config,
+        **{f"[{name}]": kind for name, kind in tables.items()},
+    }.items():
         rows = (
             (f"`{f.name}`", _default(f), _range(f), notes.get((kind.__name__, f.name), ""))
             for f in fields(kind)

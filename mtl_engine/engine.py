@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mtl_engine import evaluate, snapshot, staging
+from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.average import Average
 from mtl_engine.components import Spec, build
@@ -177,7 +177,7 @@ class Engine:
         """End a phase: score the hold-outs (or take what `score` found), make the model the teacher, focus on `task`."""
         self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
-        row = self._row() if scored is None else {key: scored[key] for key in _ROW}
+        row = self._row(*self._scores()) if scored is None else {key: scored[key] for key in _ROW}
         if self.step_count:
             self._matrix.add(row)
         self._trainer.refresh_teacher()
@@ -193,12 +193,12 @@ class Engine:
 
     def evaluate_held_out(self) -> dict[str, Scores]:
         """Metrics of every task on its hold-outs; None where one is not defined on them."""
-        return self._score()[0]
+        return self._scores()[0]
 
     def score(self) -> Json:
         """The hold-outs now: `step`, `scores` by task and by `parts` (a task's rows of one phase), their `rows`."""
         rows, part_rows = self._held_out.counts()
-        return {**self._row(), "rows": rows, "part_rows": part_rows}
+        return {**self._row(*self._scores()), "rows": rows, "part_rows": part_rows}
 
     def contest(self, path: str | Path) -> dict[str, Json]:
         """`score`, `rival` and `rows` by task: this model and a published snapshot on the hold-outs of the snapshot's time."""
@@ -228,7 +228,13 @@ class Engine:
 
     def matrix(self) -> Json:
         """The accuracy matrix with a row for the present, average accuracy, forgetting and backward transfer."""
-        return self._matrix.report(self._row() if self.step_count else None)
+        return self.report()["matrix"]
+
+    def report(self) -> Json:
+        """All metrics of every hold-out now (`scores`, by task) and the `matrix`, from one pass over the hold-outs."""
+        whole, parts = self._scores()
+        row = self._row(whole, parts) if self.step_count else None
+        return {"step": self.step_count, "scores": whole, "matrix": self._matrix.report(row)}
 
     def describe(self) -> Json:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
@@ -248,31 +254,30 @@ class Engine:
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
-        tensors, tasks = snapshot.stage(
-            self._trainer.model, self._trainer.weights(), self._trainer.registry
-        )
-        return (
-            tensors,
-            tasks,
-            {"weights": self.weights, "step": self.step_count, "scores": self.evaluate_held_out()},
-        )
+        trainer = self._trainer
+        tensors, tasks = snapshot.stage(trainer.model, trainer.weights(), trainer.registry)
+        told = {"weights": self.weights, "step": self.step_count, "scores": self._scores()[0]}
+        return tensors, tasks, told
 
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""
         return snapshot.write(Path(path), *self.stage_snapshot())
+
+    def export(self, path: str | Path, format: str = "torch-export", **options: Any) -> Json:
+        """Write the present model as graphs into the new folder `path`; options are those of `export.export`."""
+        return export.export(snapshot.built(*self.stage_snapshot()), path, format, **options)
 
     def _outputs(self, task: str, rows: Rows) -> torch.Tensor:
         if not self._trainer.model.columns(task):
             raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
         return evaluate.outputs(self._trainer.model, self._trainer.weights(), task, rows)
 
-    def _score(self) -> tuple[dict[str, Scores], dict[str, float]]:
+    def _scores(self) -> tuple[dict[str, Scores], dict[str, float]]:
         trainer = self._trainer
         return self._held_out.scores(trainer.model, trainer.weights(), trainer.step_count)
 
-    def _row(self) -> Json:
+    def _row(self, whole: Mapping[str, Scores], parts: Mapping[str, float]) -> Json:
         """A row of the accuracy matrix for the present, named after the phase that is ending."""
-        whole, parts = self._score()
         tasks = self._trainer.registry.tasks
         scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
         task, phase = self.focus or (None, None)

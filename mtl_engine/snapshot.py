@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtl_engine.errors import StateError
+from mtl_engine.errors import EngineError, StateError
 from mtl_engine.evaluate import outputs
 from mtl_engine.model import Model, TrunkSpec
 from mtl_engine.registry import Registry
@@ -40,7 +40,10 @@ class SnapshotModel(nn.Module):
 
     def forward(self, task: str, x: Any) -> Tensor:
         """Outputs [B, C] of a task's head: logits, or standardised values of a regression."""
-        return outputs(self.model, {}, task, self.registry.check(task, x)[0])
+        rows = self.registry.check(task, x)[0]
+        if not self.model.columns(task):
+            raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
+        return outputs(self.model, {}, task, rows)
 
     def predict(self, task: str, x: Any) -> Any:
         """Labels [B], 0/1 [B, C] or values [B, C]."""
@@ -97,21 +100,48 @@ def load(path: str | Path) -> SnapshotModel:
             raise StateError(
                 f"{path / name} is missing or not the file that manifest.json describes"
             )
-    tasks = _read_json(path / _FILES[1])
-    tensors = {
-        name: torch.from_numpy(np.array(value))
-        for name, value in read_tensors(path / _FILES[0]).items()
-    }
+    try:
+        return built(read_tensors(path / _FILES[0]), _read_json(path / _FILES[1]), manifest)
+    except StateError as error:
+        raise StateError(f"{path}: {error}") from error
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+        raise StateError(
+            f"{path} does not describe a model: {type(error).__name__}: {error}"
+        ) from error
+
+
+def built(tensors: Mapping[str, Tensor | Array], tasks: Json, manifest: Json) -> SnapshotModel:
+    """A model on the CPU with copies of these tensors; StateError where one is missing, unknown or does not fit."""
     model = Model(TrunkSpec(**tasks["trunk"]), 0, torch.device("cpu"))
     model.restructure(tasks["model"])
-    model.load_tensors(
-        {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
-    )
+    model.load_tensors(as_tensors(_below("model.", tensors)))
     registry = Registry(None, model.spec.width)
-    registry.load_state(
-        tasks["registry"], {n[6:]: v.numpy() for n, v in tensors.items() if n.startswith("tasks.")}
-    )
+    arrays = {
+        name: np.array(value.cpu().numpy() if isinstance(value, Tensor) else value)
+        for name, value in _below("tasks.", tensors).items()
+    }
+    registry.load_state(tasks["registry"], arrays)
+    _check_registry(model, registry, arrays)
+    strange = [name for name in tensors if not name.startswith(("model.", "tasks."))]
+    if strange:
+        raise StateError(f"tensors {sorted(strange)} belong to nothing")
     return SnapshotModel(model, registry, manifest)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor | Array]) -> dict[str, Tensor | Array]:
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+
+
+def _check_registry(model: Model, registry: Registry, arrays: Mapping[str, Array]) -> None:
+    """The labels' and statistics' arrays are those that the tasks have, and heads and tasks belong together."""
+    own = registry.state()[1]
+    if own.keys() != arrays.keys():
+        raise StateError(
+            f"tensors of the tasks differ: missing {sorted(own.keys() - arrays.keys())}, not expected {sorted(arrays.keys() - own.keys())}"
+        )
+    for task, table in model.table_of.items():
+        if task not in registry.tasks or registry.tasks[task].table != table:
+            raise StateError(f"the head of {task} reads {table}: its task does not")
 
 
 def _write_json(path: Path, content: Json) -> None:

@@ -1,4 +1,4 @@
-"""What others import: Producer, Engine, TaskSpec, load_snapshot; each is loaded when first used."""
+"""What others import: Producer, Engine, TaskSpec, load_snapshot, ModelReader; each is loaded when first used."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from daemon.producer import Producer
     from mtl_engine.engine import Engine
+    from mtl_engine.reader import ModelReader
     from mtl_engine.snapshot import load as load_snapshot
     from mtl_engine.types import TaskSpec
 
-__all__ = ["Engine", "Producer", "TaskSpec", "load_snapshot"]
+__all__ = ["Engine", "ModelReader", "Producer", "TaskSpec", "load_snapshot"]
 
 _PLACES = {
     "Engine": ("mtl_engine.engine", "Engine"),
+    "ModelReader": ("mtl_engine.reader", "ModelReader"),
     "Producer": ("daemon.producer", "Producer"),
     "TaskSpec": ("mtl_engine.types", "TaskSpec"),
     "load_snapshot": ("mtl_engine.snapshot", "load"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtld import Engine, Producer, TaskSpec, load_snapshot
+from mtld import Engine, ModelReader, Producer, TaskSpec, load_snapshot
 
 
 def engine(x: np.ndarray, y: list[int]) -> float:
@@ -18,6 +18,7 @@ def engine(x: np.ndarray, y: list[int]) -> float:
     switched = own.switch_task("digits", phase="second")
     scores: dict[str, float | None] = own.evaluate("digits", x, y)
     own.snapshot(Path("somewhere"))
+    own.export(Path("elsewhere"), format="onnx", tasks=["digits"])
     own.remove_task("digits")
     return report.step + (scores["accuracy"] or 0.0) + switched.step
 
@@ -37,3 +38,11 @@ def snapshot(path: Path, x: np.ndarray) -> int:
     """The published model."""
     model = load_snapshot(path)
     return len(model.predict("digits", x)) + len(model.predict_proba("digits", x))
+
+
+def served(models: Path, x: np.ndarray) -> str:
+    """The published model, followed."""
+    with ModelReader(models, "champion", poll_s=1.0, on_error=print) as reader:
+        reader.refresh()
+        chances, labels, version = reader.predict_proba("digits", x)
+        return f"{reader.predict('digits', x).labels}{len(chances)}{len(labels)}{version}{reader.last_error}"

@@ -9,6 +9,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "daemon.commands.doctor:doctor",
     "push": "daemon.commands.push:push",
     "task": "daemon.commands.task:app",
+    "predict": "daemon.commands.predict:predict",
+    "evaluate": "daemon.commands.evaluate:evaluate",
     "pause": "daemon.commands.pause:pause",
     "resume": "daemon.commands.resume:resume",
     "drain": "daemon.commands.drain:drain",

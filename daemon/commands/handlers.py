@@ -70,6 +70,7 @@ HANDLERS: dict[str, Handler] = {
         {"name": str, "demote": bool, "force": bool, "reason": str},
         lambda loop, request: loop.promote(request),
     ),
+    "evaluate": _taking({}, lambda loop, request: loop.evaluate(request)),
     "tasks": _taking({}, lambda loop, request: loop.tasks(request)),
 }
 

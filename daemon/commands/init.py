@@ -58,6 +58,8 @@ EXAMPLES = {  # of settings that are unset by default
     "redis_url": "redis://127.0.0.1:6379/0",
     "password_file": "/etc/mtld/redis-password",
     "reference_root": "/srv/mtld/data",
+    "webhook": "https://127.0.0.1:8443/promoted",
+    "secret_file": "/etc/mtld/hook-secret",
 }
 COMMENT_WIDTH = 100
 
@@ -103,7 +105,7 @@ def template() -> Iterator[str]:
 def _commented(kind: type[Any]) -> Iterator[str]:
     told = meanings(kind)
     for one in fields(kind):
-        if one.default_factory is MISSING:
+        if not is_dataclass(one.default_factory) and one.name not in {"engine", "tasks"}:
             yield from wrap(
                 told[one.name], COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# "
             )
@@ -111,6 +113,8 @@ def _commented(kind: type[Any]) -> Iterator[str]:
 
 
 def _default(one: Field[Any]) -> object:
+    if one.default_factory is not MISSING:
+        return one.default_factory()
     unset = one.default is MISSING or one.default is None
     return EXAMPLES.get(one.name, "...") if unset else one.default
 

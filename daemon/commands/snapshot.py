@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import releases, vitals
+from daemon.commands import snapshot_diff, snapshot_export
 from daemon.commands.shared import Call, Timeout, ago, columns, fit, size, verb, verified
 from daemon.errors import IntegrityError
 
@@ -16,19 +17,21 @@ if TYPE_CHECKING:
     from daemon.types import Json
 
 app = typer.Typer(
-    help="Publish, list, show or verify snapshots: frozen models for users.",
+    help="Publish, list, show, verify, compare or export snapshots: frozen models for users.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Name = Annotated[str, typer.Argument(help="latest, previous, champion, a number, or v000123.")]
+app.command()(snapshot_export.export)
+app.command()(snapshot_diff.diff)
 HEADINGS = ("VERSION", "AGE", "STEP", "SIZE", "ALIASES", "SCORES")
 
 
 @app.command()
 @verb()
 def publish(call: Call, timeout_s: Timeout = 60.0) -> None:
-    """Publish the model as it is now and return when it is there; `latest` points to it, `previous` to the one before."""
+    """Publish the model as it is now and return when it is there; `latest` points to it."""
 
     def table(reply: Json) -> list[str]:
         found = cast("Json", reply.get("snapshot") or {})

@@ -43,7 +43,7 @@ def as_float(x: Tensor, scale: float) -> Tensor:
     """Float32 inputs; bytes times `scale`, in one pass. On CPU numpy's: torch wakes its threads for it."""
     if x.dtype != torch.uint8:
         return x.float()
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" and not torch.compiler.is_exporting():
         return torch.from_numpy(np.multiply(x.numpy(), np.float32(scale), dtype=np.float32))
     return torch.mul(x, scale)
 

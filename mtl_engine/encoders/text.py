@@ -42,13 +42,24 @@ class TextEncoder(Encoder):
         if length_B is None:
             length_B = (x != 0).sum(1)
         bucket_BN = self.ngrams(x, length_B)
-        h_BD = functional.embedding_bag(bucket_BN, self.vectors.weight, mode="sum", padding_idx=0)
+        h_BD = self.bag(bucket_BN)
         count_B1 = (bucket_BN != 0).sum(1, keepdim=True).clamp(min=1)
         return self.out(h_BD * count_B1.rsqrt())
 
+    def bag(self, bucket_BN: Tensor) -> Tensor:
+        """The sum of the vectors; in an exported graph by a gather and a product, since ONNX makes a bag a slow loop."""
+        weight = self.vectors.weight
+        if torch.compiler.is_exporting():
+            given_B1N = (bucket_BN != 0).unsqueeze(1).to(weight.dtype)
+            return torch.bmm(given_B1N, functional.embedding(bucket_BN, weight)).squeeze(1)
+        return functional.embedding_bag(bucket_BN, weight, mode="sum", padding_idx=0)
+
     def ngrams(self, x_BT: Tensor, length_B: Tensor) -> Tensor:
         """Buckets of all n-grams inside a text, with a space in front and behind; 0 beyond its end."""
-        longest = int(length_B.max()) if length_B.device.type == "cpu" else x_BT.shape[1]
+        fixed = length_B.device.type != "cpu" or torch.compiler.is_exporting()
+        longest = (
+            x_BT.shape[1] if fixed else int(length_B.max())
+        )  # what is beyond it counts for nothing
         byte_BT = functional.pad(x_BT[:, :longest].long(), (1, 1))
         at_T = torch.arange(byte_BT.shape[1], device=x_BT.device)
         byte_BT = torch.where((byte_BT >= 65) & (byte_BT <= 90), byte_BT + 32, byte_BT)

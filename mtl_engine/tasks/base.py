@@ -80,6 +80,10 @@ class TaskType(ABC):
     def probabilities(self, z_HC: Tensor) -> Array: ...
 
     @abstractmethod
+    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
+        """What an exported graph answers, by name; operations of torch alone."""
+
+    @abstractmethod
     def scores(self, z_HC: Tensor, target: Target) -> Scores: ...
 
     def raw(self, z_BC: Tensor) -> Tensor:

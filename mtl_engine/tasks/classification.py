@@ -109,6 +109,9 @@ class Classification(TaskType):
     def probabilities(self, z_HC: Tensor) -> Array:
         return torch.softmax(z_HC.float(), 1).numpy()
 
+    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
+        return {"logits": z_BC, "probabilities": torch.softmax(z_BC, 1)}
+
     def scores(self, z_HC: Tensor, target: Target) -> Scores:
         weight_H = target.ones().astype(np.float64)  # in which no sum of them overflows
         if not weight_H.sum() or not z_HC.shape[1]:

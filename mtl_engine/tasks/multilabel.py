@@ -98,6 +98,9 @@ class Multilabel(TaskType):
     def probabilities(self, z_HC: Tensor) -> Array:
         return torch.sigmoid(z_HC.float()).numpy()
 
+    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
+        return {"logits": z_BC, "probabilities": torch.sigmoid(z_BC)}
+
     def scores(self, z_HC: Tensor, target: Target) -> Scores:
         given_HC = target.ones() > 0
         if not given_HC.any():

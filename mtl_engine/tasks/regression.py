@@ -85,6 +85,9 @@ class Regression(TaskType):
             f"{self.name} is a regression and has no probabilities: use predict",
         )
 
+    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
+        return {"values": self.raw(z_BC)}
+
     def scores(self, z_HC: Tensor, target: Target) -> Scores:
         """R2 is not defined where no column has two different values."""
         given_HC = target.ones() > 0

@@ -49,6 +49,8 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("task", "switch"): ["a"],
     ("task", "retire"): ["a", "--confirm", "a"],
     ("task", "update"): ["a", "--share", "2"],
+    ("predict",): ["rows.jsonl", "--task", "a"],
+    ("snapshot", "export"): ["--format", "onnx"],
     ("dead", "show"): ["1-1"],
     ("dead", "replay"): ["1-1"],
     ("dead", "purge"): ["1-1"],
@@ -56,7 +58,12 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 NEEDS_NOTHING = {("init",), ("config", "show"), ("config", "check"), ("checkpoint", "list"), ("checkpoint", "verify"),
                  ("snapshot", "list"), ("snapshot", "verify"), ("doctor",)}  # fmt: skip
 LAUNCHES = {("run",), ("demo",)}  # they replace the process
-NEEDS_A_SNAPSHOT = {("snapshot", "show")}
+NEEDS_A_SNAPSHOT = {
+    ("snapshot", "show"),
+    ("snapshot", "export"),
+    ("snapshot", "diff"),
+    ("predict",),
+}
 
 ASKS_THE_SERVER = [
     verb

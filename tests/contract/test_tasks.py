@@ -306,3 +306,18 @@ def test_labels_that_do_not_fit_are_refused_by_reason_and_change_nothing(
         kind.check(given["y"], given["mask"], given["weight"], ROWS)
     assert caught.value.reason == reason
     assert repr(kind.state()) == before
+
+
+def test_what_an_exported_graph_answers_is_what_the_kind_answers(name: str) -> None:
+    kind = kind_of(name)
+    z_BC = outputs(kind, accepted(kind, labels_of(name, ROWS)))
+    answers = kind.answers(z_BC)
+    known = {"logits": z_BC.numpy()}
+    if name == "regression":
+        known["values"] = kind.predict(z_BC)
+    else:
+        known["probabilities"] = kind.probabilities(z_BC)
+    assert set(answers) <= set(known)
+    assert set(answers) & {"values", "probabilities"}
+    for answer, value in answers.items():
+        np.testing.assert_allclose(value.numpy(), known[answer], rtol=1e-6)

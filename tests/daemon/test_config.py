@@ -50,6 +50,18 @@ def test_a_service_manager_names_the_state_directory(monkeypatch: pytest.MonkeyP
     assert state_directory() == Path("/var/lib/mtld")
 
 
+def test_a_hook_is_a_program_a_web_hook_or_both(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("key")
+    text = (
+        '[hook]\nexec = ["notify", "-v"]\nwebhook = "https://a.example/b"\nsecret_file = "secret"\n'
+    )
+    found = from_text(tmp_path, text).hook
+    assert (found.exec, found.webhook) == (["notify", "-v"], "https://a.example/b")
+    assert found.secret_file == tmp_path / "secret"
+    with pytest.raises(ConfigError, match=r"hook\.secret_file .*/none cannot be read"):
+        from_text(tmp_path, '[hook]\nsecret_file = "none"')
+
+
 def test_an_override_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
     assert from_text(tmp_path, 'namespace = "a"', namespace=None).namespace == "a"
 
@@ -76,6 +88,10 @@ def test_an_override_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
         ("[stream]\nbatch_size = 1.5", "stream.batch_size is 1.5 (float); it must be int"),
         ("[stream]\nbatch_size = true", "stream.batch_size is True (bool); it must be int"),
         ("[publish]\non_switch = 1", "publish.on_switch is 1 (int); it must be bool"),
+        ('[hook]\nexec = "notify"', "hook.exec is 'notify' (str); it must be list"),
+        ('[hook]\nexec = ["notify", 3]', "hook.exec is ['notify', 3]; write a program"),
+        ('[hook]\nwebhook = "ftp://a/b"', "hook.webhook is 'ftp://a/b'; allowed are http:// and"),
+        ('[hook]\nwebhook = "https://me:key@a/b"', "addresses without a password"),
         ("[stream]\nbatch_size = 0", "stream.batch_size is 0; allowed is 1 to 65536"),
         ("lease_ttl_s = nan", "lease_ttl_s is nan; allowed is 0.5 to 600"),
         ("[limits]\nmax_rows = 0", "limits.max_rows is 0; allowed is 1 to any"),

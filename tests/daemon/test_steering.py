@@ -13,7 +13,21 @@ import pytest
 
 from daemon import checkpointer as writing
 from daemon.sources.memory import MemoryLog
-from tests.support.core import add_task, ask, config, eager, loop, play, rows
+from mtl_engine.evaluate import HeldOut
+from tests.support.core import (
+    RecordingLog,
+    add_task,
+    ask,
+    config,
+    differences,
+    eager,
+    feed,
+    loop,
+    machine,
+    play,
+    rows,
+    without_outbox,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,3 +240,37 @@ def test_a_second_signal_leaves_at_once(
     assert codes == []
     handlers[signal.SIGINT](signal.SIGINT, None)
     assert codes == [128 + signal.SIGINT]
+
+
+def test_the_hold_outs_are_scored_when_asked_once_for_a_step_and_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RecordingLog()
+    log.add(add_task(holdout=0.3))
+    one = loop(config(tmp_path), log)
+    passes: list[int] = []
+    scores = HeldOut.scores
+
+    def counted(*given: Any) -> Any:
+        passes.append(one.machine.engine.step_count)
+        return scores(*given)
+
+    monkeypatch.setattr(HeldOut, "scores", counted)
+
+    def script() -> Script:
+        for number in range(1, 40, 8):
+            log.add(rows(number, 8))
+        yield None
+        asked = len(passes)
+        answers = [ask(one, "evaluate") for _ in range(3)]
+        yield lambda: all(answers)
+        assert len(passes) == asked + 1
+        (reply,) = answers[0]
+        assert reply["step"] == one.machine.engine.step_count > 0
+        assert reply["scores"]["a"]["accuracy"] == reply["matrix"]["rows"][-1]["scores"]["a"]
+        assert reply["matrix"]["average_accuracy"] is not None
+
+    play(one, script())
+    straight = machine(teacher_every=2000)
+    feed(straight, log.ever)
+    assert differences(without_outbox(one.machine), without_outbox(straight)) == []

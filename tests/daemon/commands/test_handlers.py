@@ -27,7 +27,7 @@ class Loop:
     def publish(self, request: Request) -> Json | None:
         return {"did": request.name}
 
-    resume = tasks = score = promote = publish
+    resume = tasks = score = promote = evaluate = publish
 
     def roll_back(self, request: Request) -> Json | None:
         return {"did": request.name}

@@ -79,5 +79,8 @@ def test_with_every_example_uncommented_a_daemon_would_still_start(tmp_path: Pat
     file = tmp_path / "mtld.toml"
     password = tmp_path / "password"
     password.write_text("secret")
-    file.write_text(set_free().replace(EXAMPLES["password_file"], str(password)))
+    text = set_free()
+    for name in ("password_file", "secret_file"):
+        text = text.replace(EXAMPLES[name], str(password))
+    file.write_text(text)
     assert load(file).tasks == [{"name": "mood", "modality": "text", "kind": "classification"}]
