@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from daemon.types import EventSource, Json, Request
 
 START_WAIT_S = 60.0  # how long a start waits for its server, which may be starting too
+# What a service manager is asked to wait for a phase of the start, in s.
+SERVER_START_S, RECOVERY_S, LEASE_S = 60.0, 600.0, 30.0
 
 log = structlog.get_logger("mtld")
 
@@ -68,6 +70,7 @@ def main(config: Config, start: str | None) -> int:
         broker = _embedded(config)
         if broker is not None:
             stack.callback(broker.stop)
+            notify.long_phase("its server loads the log", SERVER_START_S)
             broker.start()
         url = broker.url if broker is not None else str(config.redis_url)
         source = RedisStreams.open(
@@ -110,6 +113,7 @@ def assemble(
     machine = LogMachine(engine, config.stream, config.limits, seed)
     checkpointer = Checkpointer(config.state_dir / "checkpoints", config.checkpoint.keep)
     publication = Publication(config.state_dir / "models", config.publish)
+    notify.long_phase("loading the last checkpoint", RECOVERY_S)
     found = checkpointer.recover()
     process = Process()
     position: Position | None = None
@@ -184,6 +188,7 @@ def _take_lease(source: EventSource, token: int, wait_s: float, watermark: str) 
     until = monotonic() + START_WAIT_S
     pause = threading.Event()
     while True:
+        notify.long_phase("taking the lease", LEASE_S + wait_s)
         try:
             return source.acquire(token, wait_s)
         except BrokerUnreachable as error:

@@ -46,6 +46,11 @@ class Health:
     def boot(self) -> str:
         return self._vitals.boot
 
+    @property
+    def condition(self) -> tuple[str, str]:
+        """State and reason, as `status` shows them."""
+        return self._vitals.state, self._vitals.reason
+
     # -- facts -----------------------------------------------------------------------------------------------
 
     def state(self, state: str, reason: str = "") -> None:

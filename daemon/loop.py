@@ -18,6 +18,7 @@ from daemon.durability import Durability
 from daemon.errors import BrokerFull, BrokerUnreachable, StreamExhausted
 from daemon.failpoints import reach
 from daemon.identity import control_id, id_tuple
+from daemon.notify import Pulse
 from daemon.reader import StreamRegressed
 from daemon.steering import Steering
 
@@ -70,6 +71,7 @@ class Loop:
         self.steering = Steering(self)
         self._config = parts.config
         self._requests = parts.requests
+        self._pulse = Pulse()
         self._next_barrier = 0.0
         self._next_renewal = 0.0
         self._next_fence = 0.0
@@ -133,7 +135,8 @@ class Loop:
     def _tick(self) -> None:
         self._barrier(force=True)
         if self.steering.is_stopped or self.machine.outbox.is_full:
-            self.health.state(self.steering.stopped_because or "outbox_full")
+            state = self.steering.stopped_because or "outbox_full"
+            self.health.state(state, (self.process.paused or "") if state == "paused" else "")
             self._sleep(IDLE_S)
             return
         self._train()
@@ -243,6 +246,7 @@ class Loop:
         self.steering.look()
         self.durability.look(self)
         self.health.write(self)
+        self._pulse.beat(*self.health.condition)
 
 
 def _control(kind: str, epoch: int, watermark: str) -> dict[str, str]:
