@@ -62,6 +62,7 @@ install-systemd: ## the units, their user and, where there is none, a settings f
 	$(DO)install -D -m 644 systemd/mtld.service $(UNITS)/mtld.service
 	$(DO)install -D -m 644 systemd/mtld-sidecar.service $(UNITS)/mtld-sidecar.service
 	$(if $(GPU),$(DO)install -D -m 644 systemd/mtld.service.d/gpu.conf $(UNITS)/mtld.service.d/gpu.conf)
+	$(if $(GPU),$(DO)install -D -m 644 systemd/mtld-sidecar.service.d/gpu.conf $(UNITS)/mtld-sidecar.service.d/gpu.conf)
 	$(DO)install -D -m 644 systemd/sysusers.conf $(DESTDIR)/etc/sysusers.d/mtld.conf
 	$(if $(wildcard $(DESTDIR)/etc/mtld/mtld.toml),,$(DO)install -D -m 644 systemd/mtld.toml $(DESTDIR)/etc/mtld/mtld.toml)
 	@echo "next (docs/operations.md#install-under-systemd): the package in /opt/mtld, systemd-sysusers, systemctl daemon-reload"

@@ -43,7 +43,6 @@ class Case:
     labels: str = ""  # of the alert beside those of the host
 
 
-AGES = "mtld_vitals_timestamp_seconds{{{}}}"
 MINUTE, TEN, ALL = (
     f'mtld_event_checkpoint_seconds_bucket{{{{le="{bound}",{{}}}}}}'
     for bound in ("60", "600", "+Inf")
@@ -55,8 +54,8 @@ CASES = {
         {"mtld_up{{{}}}": "1x5 0x9 1x10"}, {"mtld_up{{{}}}": "1x5 0 1x20"}, "5m", "9m", "16m"
     ),
     "MtldTrainLoopStalled": Case(
-        {AGES: "0+60x5 300x10 960+60x10", "mtld_up{{{}}}": "1x30"},
-        {AGES: "0+60x5 300x20", "mtld_up{{{}}}": "1x5 0x20"},  # a dead one is another alert
+        {"mtld_live{{{}}}": "1x5 0x10 1x10", "mtld_up{{{}}}": "1x30"},
+        {"mtld_live{{{}}}": "1x5 0x20", "mtld_up{{{}}}": "1x5 0x20"},  # a dead one is another alert
         "5m", "9m", "17m",
     ),
     "MtldEventAgeTooHigh": Case(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNITS = ROOT / "systemd"
 SERVICES = ("mtld.service", "mtld-sidecar.service")
-DROP_IN = "mtld.service.d/gpu.conf"
+DROP_INS = tuple(f"{name}.d/gpu.conf" for name in SERVICES)
 PROGRAM = "/opt/mtld/bin/mtld"
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None,
@@ -51,7 +51,7 @@ def directives(text: str) -> Iterator[tuple[str, str, str]]:
             yield *line.split("=", 1), above  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", [*SERVICES, DROP_IN])
+@pytest.mark.parametrize("name", [*SERVICES, *DROP_INS])
 def test_every_directive_says_what_breaks_without_it(name: str) -> None:
     explained = False
     for key, _, above in directives((UNITS / name).read_text("utf-8")):
@@ -76,14 +76,15 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path, name: str) 
         pytest.param("mtld.service", False, 1.1, id="cpu"),
         pytest.param("mtld.service", True, 1.6, id="gpu"),
         pytest.param("mtld-sidecar.service", False, 1.1, id="sidecar"),
+        pytest.param("mtld-sidecar.service", True, 1.6, id="gpu-sidecar"),
     ],
 )
 def test_the_units_are_exposed_no_more_than_they_claim(
     installed: Path, name: str, drop_in: bool, at_most: float
 ) -> None:
     if drop_in:
-        (installed / DROP_IN).parent.mkdir()
-        shutil.copy(UNITS / DROP_IN, installed / DROP_IN)
+        (installed / f"{name}.d").mkdir()
+        shutil.copy(UNITS / f"{name}.d/gpu.conf", installed / f"{name}.d")
         assert analyze("verify", "--man=no", installed / name).stderr == ""
     threshold = f"--threshold={at_most * 10:.0f}"  # the scale of the option is ten times the score
     done = analyze("security", "--offline=true", "--no-pager", threshold, installed / name)
@@ -109,7 +110,7 @@ def test_a_dry_run_of_the_installation_says_what_it_would_do_and_does_nothing(
     tmp_path: Path,
 ) -> None:
     told = make(f"DESTDIR={tmp_path}", "DRY_RUN=1", "GPU=1")
-    assert told.count("install -D") == 5
+    assert told.count("install -D") == 6
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,6 +129,7 @@ def test_the_installation_puts_every_file_in_place_and_keeps_settings_that_are_t
         "etc/systemd/system/mtld.service",
         "etc/systemd/system/mtld-sidecar.service",
         "etc/systemd/system/mtld.service.d/gpu.conf",
+        "etc/systemd/system/mtld-sidecar.service.d/gpu.conf",
         "etc/sysusers.d/mtld.conf",
         "etc/mtld/mtld.toml",
     }
