@@ -93,6 +93,15 @@ def test_every_file_and_volume_that_compose_names_exists() -> None:
     assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
 
 
+def test_docker_compose_accepts_the_file() -> None:
+    version = ["docker", "compose", "version"]
+    if shutil.which("docker") is None or subprocess.run(version, capture_output=True).returncode:
+        pytest.skip("docker compose is missing")
+    check = ["docker", "compose", "-f", DEPLOY / "compose.yaml", "config", "-q"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_secrets_of_compose_are_those_that_make_users_makes(tmp_path: Path) -> None:
     subprocess.run([DEPLOY / "valkey/make-users", tmp_path], check=True, capture_output=True)
     for secret in COMPOSE["secrets"].values():

@@ -160,6 +160,10 @@ def test_producer_daemon_and_viewer_do_their_work_with_their_own_rights(
         assert any(line["kind"] == "task_added" for line in mtld(place, "viewer", "tail"))
         (group,) = [one for one in mtld(place, "viewer", "doctor") if one["check"] == "group"]
         assert group["level"] == "ok"
+        assert len(mtld(place, "daemon", "dead", "replay", "--all")) == 1
+        rows = tmp_path / "rows.jsonl"
+        rows.write_text('{"text": "a fine day", "label": "good"}\n', "utf-8")
+        mtld(place, "producer", "push", str(rows), "--task", "mood")
         found = Call(state=daemon.state).log()  # where verbs look that are given no URL
         assert found == (place.url("daemon"), "test")
         assert daemon.drain() == 0
