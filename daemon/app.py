@@ -18,7 +18,7 @@ import structlog
 import torch
 
 import mtl_engine.engine
-from daemon import early, finite, logs, notify
+from daemon import early, finite, logs, notify, vitals
 from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from daemon.types import EventSource, Json, Request
 
 START_WAIT_S = 60.0  # how long a start waits for its server, which may be starting too
-# What a service manager is asked to wait for a phase of the start, in s.
-SERVER_START_S, RECOVERY_S, LEASE_S = 60.0, 600.0, 30.0
 
 log = structlog.get_logger("mtld")
 
@@ -64,13 +62,14 @@ def main(config: Config, start: str | None) -> int:
     with ExitStack() as stack, early.raising():
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(_locked(config.state_dir))
+        health = _health(config)
+        health.begin("loading")
         control = ControlServer(config.state_dir / "control.sock")
         requests = control.requests
         stack.callback(control.close)
         broker = _embedded(config)
         if broker is not None:
             stack.callback(broker.stop)
-            notify.long_phase("its server loads the log", SERVER_START_S)
             broker.start()
         url = broker.url if broker is not None else str(config.redis_url)
         source = RedisStreams.open(
@@ -81,7 +80,7 @@ def main(config: Config, start: str | None) -> int:
             password_file=config.password_file,
         )
         stack.callback(source.close)
-        loop = assemble(config, start, source, requests)
+        loop = assemble(config, start, source, requests, health)
         # A writer still in torch when the interpreter ends would abort the process: SIGABRT instead of 0.
         stack.callback(loop.durability.checkpointer.wait)
         loop.ensure_broker = broker.ensure if broker is not None else None
@@ -91,6 +90,7 @@ def main(config: Config, start: str | None) -> int:
         reach("recovered")
         loop.steering.listen()
         early.check()
+        loop.health.end()
         notify.ready()
         loop.run()
         return loop.steering.exit_code
@@ -101,6 +101,7 @@ def assemble(
     start: str | None,
     source: EventSource,
     requests: SimpleQueue[Request],
+    health: Health | None = None,
 ) -> Loop:
     """Recover the newest good checkpoint and build a loop that goes on from it."""
     try:
@@ -113,7 +114,6 @@ def assemble(
     machine = LogMachine(engine, config.stream, config.limits, seed)
     checkpointer = Checkpointer(config.state_dir / "checkpoints", config.checkpoint.keep)
     publication = Publication(config.state_dir / "models", config.publish)
-    notify.long_phase("loading the last checkpoint", RECOVERY_S)
     found = checkpointer.recover()
     process = Process()
     position: Position | None = None
@@ -134,12 +134,8 @@ def assemble(
     if position is None:
         position, skipped = join(source, start)
     machine.rereading = id_tuple(position.id) < id_tuple(process.reread_until)
-    health = Health(
-        config.state_dir / "vitals.json",
-        config.namespace,
-        source.describe(),
-        _build_of(engine, config),
-    )
+    health = health or _health(config)
+    health.connected(source.describe(), _build_of(engine, config))
     loop = Loop(
         Parts(
             config,
@@ -188,7 +184,6 @@ def _take_lease(source: EventSource, token: int, wait_s: float, watermark: str) 
     until = monotonic() + START_WAIT_S
     pause = threading.Event()
     while True:
-        notify.long_phase("taking the lease", LEASE_S + wait_s)
         try:
             return source.acquire(token, wait_s)
         except BrokerUnreachable as error:
@@ -224,6 +219,10 @@ def _build_of(engine: mtl_engine.engine.Engine, config: Config) -> Json:
         "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
         "device": str(engine.device), "settings": blake2b(settings.encode(), digest_size=8).hexdigest(),
     }  # fmt: skip
+
+
+def _health(config: Config) -> Health:
+    return Health(config.state_dir / vitals.NAME, config.namespace, config.redis_url or "")
 
 
 def _embedded(config: Config) -> EmbeddedBroker | None:

@@ -65,9 +65,17 @@ def stopping() -> None:
     _send("STOPPING=1")
 
 
-def long_phase(what: str, at_most_s: float) -> None:
-    """The start goes on with something that may take this long; the manager's own time-out waits for it."""
-    _send(f"STATUS=starting: {what}\nEXTEND_TIMEOUT_USEC={at_most_s * 1e6:.0f}")
+def busy(at_most_s: float) -> None:
+    """The loop does something announced that may take this long; neither a time-out nor the watchdog ends it before."""
+    usec = f"{at_most_s * 1e6:.0f}"
+    watched = f"\nWATCHDOG_USEC={usec}\nWATCHDOG=1" if watchdog_s() else ""
+    _send(f"EXTEND_TIMEOUT_USEC={usec}{watched}")
+
+
+def usual() -> None:
+    """That is over: the watchdog waits as long as it was asked to."""
+    if watchdog_s():
+        _send(f"WATCHDOG_USEC={watchdog_s() * 1e6:.0f}\nWATCHDOG=1")
 
 
 def watchdog_s() -> float:

@@ -75,3 +75,22 @@ def test_a_state_is_told_once_in_one_line_and_a_drain_asks_for_time(
         b"EXTEND_TIMEOUT_USEC=30000000",
         b"STATUS=draining",
     ]
+
+
+def test_what_is_announced_may_take_longer_than_the_watchdog_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        notify.busy(300.0)
+        assert manager.recv(200).decode().split() == [
+            "EXTEND_TIMEOUT_USEC=300000000",
+            "WATCHDOG_USEC=300000000",
+            "WATCHDOG=1",
+        ]
+        notify.usual()
+        assert manager.recv(200) == b"WATCHDOG_USEC=60000000\nWATCHDOG=1"

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from daemon.commands import COMMANDS
-from daemon.commands.status import _ADVICE, HEALTHY, TRANSIENT
+from daemon.condition import _ADVICE, HEALTHY, TRANSIENT
 from tests.support.daemon_process import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
