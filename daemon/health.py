@@ -262,10 +262,9 @@ def _version() -> str:
         return "unknown"  # run from its source, not installed
 
 
-def _primary(scores: object) -> float | None:
+def _primary(scores: Mapping[str, float | None]) -> float | None:
     """The first of a task's metrics, which stands for it."""
-    first = next(iter(scores.values()), None) if isinstance(scores, dict) else scores
-    return first if isinstance(first, float) else None
+    return next(iter(scores.values()), None)
 
 
 def _shown(report: Json) -> Json:
