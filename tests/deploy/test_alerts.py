@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from daemon.metrics import EVENTS, METRICS, PREFIX, STATES, VERDICTS
 from tests.support.daemon_process import ROOT
 
 FOLDER = ROOT / "deploy/prometheus"
@@ -211,6 +212,26 @@ def test_every_alert_is_tested_and_leads_to_its_section_of_the_runbook() -> None
         assert file.endswith("/docs/operations.md")
         assert anchor == alert.lower()
         assert rule["labels"]["severity"] in {"critical", "warning"}
+
+
+def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
+    known = {f"{PREFIX}{metric.name}" for metric in METRICS}
+    board = (ROOT / "deploy/grafana/dashboards/mtld.json").read_text("utf-8")
+    rules = " ".join(rule["expr"] for rule in RULES.values())
+    used = set(re.findall(r"\bmtld_\w+", f"{board} {rules}"))
+    assert {name.removesuffix("_bucket") for name in used} <= known
+    labels = {f"{PREFIX}{metric.name}": metric.labels for metric in METRICS}
+    values = {
+        "outcome": EVENTS,
+        "state": STATES,
+        "verdict": VERDICTS,
+        "fault": ("stream_regressed",),
+    }
+    asked = re.findall(r'(mtld_\w+)\{(\w+)="(\w+)"\}', rules)
+    assert asked
+    for name, label, value in asked:
+        assert label in labels[name]
+        assert value in values[label]
 
 
 @pytest.mark.parametrize("alert", RULES)

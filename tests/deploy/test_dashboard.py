@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.sources.link import Keys
+from tests.deploy.test_containers import instructions
 from tests.integration.test_addresses import free_port
 from tests.support.daemon_process import ROOT, DaemonProcess
 from tests.support.scraping import SCRAPE_S, Prometheus, prometheus, sidecar
@@ -56,10 +59,20 @@ class World:
     server: Server
     prometheus: Prometheus
     feed: Feed
+    port: int  # of the sidecar
     switches: int = 0
 
+    def is_healthy(self) -> bool:
+        """What the HEALTHCHECK of the image says."""
+        (told,) = (told for name, told in instructions() if name == "HEALTHCHECK")
+        program, *words = json.loads(told.partition("CMD ")[2])
+        assert program == "python"
+        there = [word.replace("9464", str(self.port)) for word in words]
+        return subprocess.run([sys.executable, *there], capture_output=True).returncode == 0
+
     def live_on(self) -> None:
-        """A little of everything: rows, a switch, an event that is refused."""
+        """A little of everything: rows, a switch, an event that is refused, a fault."""
+        self.server.admin.call("XGROUP", "DESTROY", Keys.of("test").events, "mtld")
         self.switches += 1
         task = "digits" if self.switches % 2 else "more_digits"
         switch = self.feed.told("mtl.task.switch.v1", task, {"phase": f"phase {self.switches}"})
@@ -86,10 +99,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             server.admin,
             [feed.told("mtl.task.add.v1", name, spec) for name in ("digits", "more_digits")],
         )
-        world = World(daemon, server, found, feed)
+        world = World(daemon, server, found, feed, port)
         world.live_on()
         daemon.wait_caught_up(server.admin)
-        server.admin.call("XGROUP", "DESTROY", Keys.of("test").events, "mtld")  # a fault
         yield world
         assert daemon.drain() == 0
 
@@ -136,8 +148,11 @@ def test_every_rule_is_evaluated_and_the_alert_of_a_dead_daemon_comes_and_goes(
 
     wait_until(lambda: all(one["health"] == "ok" for one in rules().values()), 20.0, "the rules")
     assert rules()["MtldDown"]["state"] == "inactive"
+    assert world.is_healthy()
     world.daemon.kill()
+    assert not world.is_healthy()
     wait_until(lambda: rules()["MtldDown"]["state"] != "inactive", 20.0, "an alert")
     world.daemon.start()
     world.daemon.wait_started()
     wait_until(lambda: rules()["MtldDown"]["state"] == "inactive", 20.0, "the alert to clear")
+    assert world.is_healthy()

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.test_addresses import free_port
 from tests.support import sandbox
 from tests.support.daemon_process import ROOT, DaemonProcess
+from tests.support.scraping import get, process
 from tests.support.servers import Server
+from tests.support.service_manager import ServiceManager
 from tests.support.stream import SETTINGS, Feed, send
 
 if TYPE_CHECKING:
@@ -135,6 +138,17 @@ def test_the_installation_puts_every_file_in_place_and_keeps_settings_that_are_t
     }
 
 
+def restricted(unit: str) -> list[str]:
+    """What goes before a program to run it under a unit's system calls and memory rules."""
+    filters = [
+        value.split()
+        for key, value, _ in directives((UNITS / unit).read_text("utf-8"))
+        if key == "SystemCallFilter"
+    ]
+    allowed, denied = filters[0], [name.removeprefix("~") for name in filters[1]]
+    return [sys.executable, sandbox.__file__, " ".join(sandbox.calls(allowed, denied))]
+
+
 @pytest.mark.redis
 @pytest.mark.timeout(120)
 @pytest.mark.apt
@@ -142,13 +156,7 @@ def test_the_installation_puts_every_file_in_place_and_keeps_settings_that_are_t
 def test_a_daemon_and_its_server_work_under_the_units_system_calls_and_memory_rules(
     tmp_path: Path,
 ) -> None:
-    filters = [
-        value.split()
-        for key, value, _ in directives((UNITS / "mtld.service").read_text("utf-8"))
-        if key == "SystemCallFilter"
-    ]
-    allowed, denied = filters[0], [name.removeprefix("~") for name in filters[1]]
-    under = [sys.executable, sandbox.__file__, " ".join(sandbox.calls(allowed, denied))]
+    under = restricted("mtld.service")
     writable_code = "import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)"
     tried = subprocess.run(
         [*under, sys.executable, "-c", writable_code], capture_output=True, text=True, check=False
@@ -169,3 +177,20 @@ def test_a_daemon_and_its_server_work_under_the_units_system_calls_and_memory_ru
         assert told.faults == {}
         daemon.wait(lambda told: told.snapshot.get("version"), what="a snapshot")
         assert daemon.drain() == 0
+
+
+@pytest.mark.apt
+@needs_systemd
+@pytest.mark.timeout(60)
+def test_the_sidecar_answers_under_its_unit_and_says_when_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, port = ServiceManager(tmp_path / "notify"), free_port()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    words = ["-m", "daemon", "sidecar", "--listen", f"127.0.0.1:{port}", "--state", str(tmp_path)]
+    with closing(manager):
+        under = restricted("mtld-sidecar.service")
+        with process(tmp_path / "log", *under, sys.executable, *words):
+            manager.wait("READY=1", timeout_s=20.0)
+            assert "mtld_up 0" in get(f"http://127.0.0.1:{port}/metrics")
+        manager.wait("STOPPING=1", timeout_s=10.0)
