@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 from time import monotonic
@@ -13,6 +14,7 @@ from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import Server
 from tests.support.service_manager import ServiceManager
 from tests.support.stream import Feed, send
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +89,23 @@ def test_the_loop_feeds_the_watchdog_while_it_trains_idles_pauses_and_drains_but
     lines = [line for _, line in manager.heard]
     assert lines.count("READY=1") == lines.count("STOPPING=1") == 1
     assert lines.index("READY=1") < lines.index("STOPPING=1")
+
+
+def test_a_loop_that_hangs_says_where_when_the_watchdog_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setenv("PYTHONFAULTHANDLER", "1")  # as the unit does
+    wedge, feed = tmp_path / "wedge", Feed(3)
+    add = feed.told("mtl.task.add.v1", "digits", {"modality": "image", "holdout": 0.0})
+    wedge.touch()
+    with DaemonProcess(tmp_path / "state", server.url, settings(wedge)) as daemon:
+        daemon.start()
+        send(server.admin, [add, feed.digits(8, 4)])
+        wait_until(lambda: Path(f"{wedge}.hit").exists(), 60.0, "a step that hangs")
+        daemon.signal(signal.SIGABRT)  # systemd's WatchdogSignal=
+        assert daemon.ended() == -signal.SIGABRT
+        assert "Fatal Python error: Aborted" in daemon.tail(20_000)
+        assert 'wedging.py", line' in daemon.tail(20_000)
 
 
 def beats_stop(manager: ServiceManager) -> bool:

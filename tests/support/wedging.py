@@ -12,7 +12,7 @@ from mtl_engine.strategies.finetune import Finetune
 
 
 class Wedging(Finetune):
-    """Plain fine-tuning; `while_exists` is the file."""
+    """Plain fine-tuning; `while_exists` is the file, and beside it `.hit` says that a step hangs."""
 
     def __init__(self, while_exists: str) -> None:
         self.while_exists = while_exists
@@ -20,5 +20,6 @@ class Wedging(Finetune):
     def losses(self, step: Step) -> dict[str, Tensor]:
         pause = threading.Event()
         while Path(self.while_exists).exists():
+            Path(f"{self.while_exists}.hit").touch()
             pause.wait(0.01)
         return super().losses(step)
