@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from daemon.sources.link import Link
 from tests.integration.test_addresses import free_port
 from tests.support.daemon_process import ROOT, DaemonProcess
 from tests.support.servers import Server, binary
-from tests.support.stream import SETTINGS
+from tests.support.stream import SETTINGS, Feed, send
 
 RECIPES = ROOT / "docs/recipes"
 EVENTS = "mtl:{default}:events"
@@ -139,3 +140,32 @@ def test_a_server_set_up_as_in_the_recipe_is_one_that_doctor_approves_of(tmp_pat
         )  # fmt: skip
     found = {one["check"]: one["level"] for one in json.loads(done.stdout)}
     assert {found[name] for name in ("broker", "appendonly", "eviction", "memory")} == {"ok"}
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(120)
+def test_a_daemon_that_is_pointed_to_an_empty_server_says_so_once_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    feed = Feed(3)
+    add = feed.told("mtl.task.add.v1", "digits", {"modality": "image", "holdout": 0.0})
+    with ExitStack() as stack:
+        servers = [Server(tmp_path / name, "valkey") for name in ("old", "new")]
+        for server in servers:
+            stack.callback(server.close)
+        daemon = stack.enter_context(DaemonProcess(tmp_path / "state", servers[0].url, SETTINGS))
+        daemon.start()
+        daemon.wait_started()
+        send(servers[0].admin, [add, *(feed.digits(8, 4) for _ in range(5))])
+        daemon.wait_caught_up(servers[0].admin)
+        assert daemon.drain() == 0
+        daemon.url = servers[1].url
+        daemon.start()
+        daemon.wait(lambda told: told.faults, what="the regression to be noticed")
+        send(servers[1].admin, [feed.digits(8, 4) for _ in range(5)])
+        told = daemon.wait_caught_up(servers[1].admin)
+        assert {name: fault["count"] for name, fault in told.faults.items()} == {
+            "stream_regressed": 1
+        }
+        assert (told.counters["trained_rows"], told.counters["lost_events"]) == (80, 0)
+        assert daemon.drain() == 0
