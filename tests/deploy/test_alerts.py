@@ -48,6 +48,7 @@ MINUTE, TEN, ALL = (
     f'mtld_event_checkpoint_seconds_bucket{{{{le="{bound}",{{}}}}}}'
     for bound in ("60", "600", "+Inf")
 )
+STARTED = "mtld_start_timestamp_seconds{{{}}}"
 NEWEST, STEPS = "mtld_checkpoint_last_success_timestamp_seconds{{{}}}", "mtld_steps_total{{{}}}"
 REGRESSED = 'mtld_faults_total{{fault="stream_regressed",{}}}'
 CASES = {
@@ -137,6 +138,39 @@ CASES = {
     ),
 }  # fmt: skip
 
+MORE = [  # the other halves of expressions that have two
+    (
+        "MtldCheckpointTooOld",
+        Case(
+            {STARTED: "0x60", STEPS: "0+100x60", NEWEST: "_x19 1200x40"},
+            {STARTED: "0x60", STEPS: "0x60"},
+            "2m",
+            "10m",
+            "21m",
+        ),
+    ),
+    (
+        "MtldNonFiniteLoss",
+        Case(
+            {"mtld_skipped_steps_total{{{}}}": "0x5 1x30"},
+            {"mtld_skipped_steps_total{{{}}}": "1x30"},
+            "4m",
+            "8m",
+            "20m",
+        ),
+    ),
+    (
+        "MtldDiskBelowFloor",
+        Case(
+            {"mtld_disk_free_bytes{{{}}}": "5e9x5 9e8x10 5e9x10"},
+            {"mtld_disk_free_bytes{{{}}}": "2e9x30"},
+            "5m",
+            "13m",
+            "20m",
+        ),
+    ),
+]
+
 
 def expected(alert: str, case: Case) -> dict[str, Any]:
     """The alert on the bad host, its annotations as Prometheus fills them in."""
@@ -171,11 +205,13 @@ def promtool(*words: str | Path) -> None:
 
 @pytest.mark.apt
 @needs_promtool
-@pytest.mark.parametrize("alert", RULES)
-def test_every_alert_fires_on_the_bad_host_alone_and_clears(alert: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("alert", "case"), [*CASES.items(), *MORE])
+def test_every_alert_fires_on_the_bad_host_alone_and_clears(
+    alert: str, case: Case, tmp_path: Path
+) -> None:
     cases = tmp_path / "cases.yml"
     files = [str(FOLDER / "alerts.yml")]
-    cases.write_text(json.dumps({"rule_files": files, "tests": [group(alert, CASES[alert])]}))
+    cases.write_text(json.dumps({"rule_files": files, "tests": [group(alert, case)]}))
     promtool("test", "rules", cases)
 
 
