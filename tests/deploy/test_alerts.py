@@ -106,8 +106,8 @@ CASES = {
         "5m", "9m", "20m",
     ),
     "MtldStreamRegressed": Case(
-        {REGRESSED: "_x5 1x120"},  # the series begins with the fault
-        {'mtld_faults_total{{fault="broker_down",{}}}': "_x5 1x120"},
+        {REGRESSED: "0x5 1x120"},
+        {REGRESSED: "2x120", 'mtld_faults_total{{fault="broker_down",{}}}': "0x5 1x120"},
         "4m", "8m", "90m", 'fault="stream_regressed"',
     ),
     "MtldPausedTooLong": Case(
