@@ -11,10 +11,10 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 2
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help install demo test chaos check format docs size clean
+.PHONY: help install demo test chaos check format docs size install-systemd clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 17
 
 install: $(STAMP) ## make .venv with the project and its development needs, at pinned versions
 
@@ -55,6 +55,18 @@ size: ## lines of Python per family
 	printf '%7d  packages\n' $$(find mtld mtl_engine daemon -name '*.py' -exec cat {} + | wc -l); \
 	printf '%7d  tests\n' $$(find tests -name '*.py' -exec cat {} + | wc -l); \
 	printf '%7d  benchmarks\n' $$(find benchmarks -name '*.py' -exec cat {} + | wc -l)
+
+# DRY_RUN=1 prints what it would do, DESTDIR=DIR does it below a directory, GPU=1 adds the drop-in for one.
+UNITS := $(DESTDIR)/etc/systemd/system
+DO := $(if $(DRY_RUN),@echo )
+install-systemd: ## the units, their user and, where there is none, a settings file: DRY_RUN=1 DESTDIR=DIR GPU=1
+	$(DO)install -D -m 644 systemd/mtld.service $(UNITS)/mtld.service
+	$(DO)install -D -m 644 systemd/mtld-sidecar.service $(UNITS)/mtld-sidecar.service
+	$(if $(GPU),$(DO)install -D -m 644 systemd/mtld.service.d/gpu.conf $(UNITS)/mtld.service.d/gpu.conf)
+	$(if $(GPU),$(DO)install -D -m 644 systemd/mtld-sidecar.service.d/gpu.conf $(UNITS)/mtld-sidecar.service.d/gpu.conf)
+	$(DO)install -D -m 644 systemd/sysusers.conf $(DESTDIR)/etc/sysusers.d/mtld.conf
+	$(if $(wildcard $(DESTDIR)/etc/mtld/mtld.toml),,$(DO)install -D -m 644 systemd/mtld.toml $(DESTDIR)/etc/mtld/mtld.toml)
+	@echo "next (docs/operations.md#install-under-systemd): the package in /opt/mtld, systemd-sysusers, systemctl daemon-reload"
 
 clean: ## remove what the commands made, .venv included
 	rm -rf $(VENV) build dist *.egg-info .mtld-demo .hypothesis .ruff_cache .pytest_cache .import_linter_cache

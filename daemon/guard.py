@@ -26,6 +26,9 @@ class Guard:
         self.base: dict[str, float] = {}  # score by part at the last switch
         self.since = ""  # the entry id of that switch
         self.fallen: Json = {}  # by part: {"was", "is"}, while it is fallen
+        self.gave_up = (
+            ""  # the switch before which nothing was found to go back to; not part of the state
+        )
         self.is_new = False  # parts fell at the last evaluation that had not fallen before
         self.has_recovered = False  # nothing is fallen any more, and something was before it
 

@@ -18,6 +18,7 @@ from daemon.durability import Durability
 from daemon.errors import BrokerFull, BrokerUnreachable, StreamExhausted
 from daemon.failpoints import reach
 from daemon.identity import control_id, id_tuple
+from daemon.notify import Pulse
 from daemon.reader import StreamRegressed
 from daemon.steering import Steering
 
@@ -38,6 +39,7 @@ BARRIER_S = (
 )
 IDLE_S = 0.1  # how long an idle loop sleeps on the log at a time
 FENCE_S = 1.0  # how often the server is asked whether anything was lost
+SCORING = (b"mtl.task.switch.v1", b"mtl.control.v1")  # may score every hold-out
 BACK_OFF_S = (0.05, 2.0)  # first and longest wait between two attempts to reach the server
 
 
@@ -70,6 +72,7 @@ class Loop:
         self.steering = Steering(self)
         self._config = parts.config
         self._requests = parts.requests
+        self._pulse = Pulse()
         self._next_barrier = 0.0
         self._next_renewal = 0.0
         self._next_fence = 0.0
@@ -77,8 +80,6 @@ class Loop:
         self._flushed_at: tuple[int, str] | None = None
         self._has_stepped = False
         self._back_off = BACK_OFF_S[0]
-        self._gave_up = ""  # the switch before which the guard found nothing to go back to
-        self._is_out: set[str] = set()  # faults of the server that last; each is journalled once
         self._broken: Exception | None = BrokerUnreachable("the server was not looked at yet")
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -88,6 +89,7 @@ class Loop:
         while not self.steering.is_drained:
             try:
                 self._repair()
+                self.health.broker_up = True
                 self._tick()
                 self._back_off = BACK_OFF_S[0]
                 self._is_out.clear()
@@ -99,6 +101,7 @@ class Loop:
                 self._wait_out("broker_full", error)
             except BrokerUnreachable as error:
                 self._broken = self._broken or error
+                self.health.broker_up = False
                 self._wait_out("broker_down", error)
         self.health.stopped(self)
 
@@ -135,7 +138,8 @@ class Loop:
         self._barrier(force=True)
         self._roll_back()
         if self.steering.is_stopped or self.machine.outbox.is_full:
-            self.health.state(self.steering.stopped_because or "outbox_full")
+            state = self.steering.stopped_because or "outbox_full"
+            self.health.state(state, (self.process.paused or "") if state == "paused" else "")
             self._sleep(IDLE_S)
             return
         self._train()
@@ -154,11 +158,7 @@ class Loop:
         """Apply one entry whole: machine, watermark, and any loss that shows belong to the same cut."""
         self.health.state("training")
         switched = self.machine.last_switch
-        key = (
-            self.machine.pass_over(entry)
-            if self._is_left_out(entry.id)
-            else self.machine.enter(entry)
-        )
+        key = self._applied(entry)
         self.durability.applied(sum(map(len, entry.fields.values())))
         try:
             self.reader.advance(entry, key)
@@ -173,41 +173,33 @@ class Loop:
             self.durability.ask()
         self._waiting_since = self._waiting_since or monotonic()
 
-    def _is_left_out(self, entry_id: str) -> bool:
-        """Whether a rollback decided that this entry is not read; ranges that lie behind are forgotten."""
-        if not self.process.skips:
-            return False
-        here = id_tuple(entry_id)
-        self.process.skips = [skip for skip in self.process.skips if here <= id_tuple(skip[1])]
-        return any(id_tuple(skip[0]) <= here for skip in self.process.skips)
-
     def _roll_back(self) -> None:
         """What an operator asked for, or what the guard is set to do when a task fell after a switch."""
-        if self.steering.rollback() or self._guard_rolls_back():
+        acts = self._config.guard.action == "rollback"
+        if self.steering.rollback() or (acts and rollback.before_switch(self)):
             self._waiting_since = self._flushed_at = None
 
-    def _guard_rolls_back(self) -> bool:
-        guard = self.machine.guard
-        if (
-            self._config.guard.action != "rollback"
-            or not guard.fallen
-            or guard.since == self._gave_up
-        ):
-            return False
-        seq = rollback.before(self, guard.since)
-        if seq is None:
-            self._gave_up = guard.since
-            self.health.fault(
-                "guard_cannot_roll_back", f"no replayable checkpoint before {guard.since}"
-            )
-            self.journal("guard_cannot_roll_back", {"since": guard.since})
-            return False
-        skip = (guard.since, self.reader.position.id)
-        rollback.roll_back(self, rollback.Plan(seq, (skip,), by="guard", reason=guard.held))
-        return True
+    def _applied(self, entry: Entry) -> bytes:
+        """Let the machine apply it; a switch scores every hold-out, which may take longer than a tick should."""
+        if self.process.skips and rollback.is_left_out(self.process, entry.id):
+            key = self.machine.pass_over(entry)
+        elif entry.fields.get(b"type") not in SCORING:
+            key = self.machine.enter(entry)
+        else:
+            before, begin = self.machine.last_switch, monotonic()
+            with self.health.busy("evaluation"):
+                key = self.machine.enter(entry)
+            if before is not self.machine.last_switch:
+                self.health.switched(monotonic() - begin)
+        self.health.arrivals.applied(entry.id)
+        return key
 
     def _train(self) -> None:
-        while self.machine.train_one():
+        while True:
+            begin = monotonic()
+            if not self.machine.train_one():
+                return
+            self.health.step_seconds.add(monotonic() - begin)
             reach("stepped")
             if not self._has_stepped:
                 self._has_stepped = True
@@ -286,6 +278,7 @@ class Loop:
         self.steering.look()
         self.durability.look(self)
         self.health.write(self)
+        self._pulse.beat(*self.health.condition)
 
 
 def _control(kind: str, epoch: int, watermark: str) -> dict[str, str]:

@@ -24,6 +24,10 @@ from mtl_engine.errors import BadRows, EngineError
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from daemon.config import Stream
     from daemon.types import Entry, Envelope, Json, Limits, Payload
     from mtl_engine.engine import Engine
@@ -52,6 +56,7 @@ class LogMachine:
         self.last_switch: Json = {}
         self.last_evaluation: Json = {}
         self._entry_id = ""
+        self.last_losses: Mapping[str, Tensor] = {}  # of the last step, on the device
         self._limits = limits
         self._seed = seed
 
@@ -199,7 +204,7 @@ class LogMachine:
             self._bury(entry, error.reason, str(error))
 
     def _step(self, batch: list[Rows]) -> None:
-        self.engine.step(batch)
+        self.last_losses = self.engine.step(batch).losses
         self.counters.trained_rows += sum(len(rows) for rows in batch)
 
     def _score(self) -> Json:

@@ -56,14 +56,31 @@ def look(loop: Loop, plan: Plan) -> Json:
     }
 
 
-def before(loop: Loop, entry_id: str) -> int | None:
-    """The newest checkpoint from before an entry that can be replayed, None where there is none."""
+def before_switch(loop: Loop) -> bool:
+    """Go back to before the switch after which the guard saw a task fall, without what came since; whether it was done."""
+    guard = loop.machine.guard
+    if not guard.fallen or guard.since == guard.gave_up:
+        return False
     bounds = loop.source.bounds()
     for header in loop.durability.checkpointer.retained():
         position = position_of(header)
-        if id_tuple(position.id) < id_tuple(entry_id):
-            return int(header["seq"]) if _is_replayable(loop, position, bounds) else None
-    return None
+        if id_tuple(position.id) < id_tuple(guard.since):
+            if not _is_replayable(loop, position, bounds):
+                break
+            skip = (guard.since, loop.reader.position.id)
+            roll_back(loop, Plan(int(header["seq"]), (skip,), by="guard", reason=guard.held))
+            return True
+    guard.gave_up = guard.since
+    loop.health.fault("guard_cannot_roll_back", f"no replayable checkpoint before {guard.since}")
+    loop.journal("guard_cannot_roll_back", {"since": guard.since})
+    return False
+
+
+def is_left_out(process: Process, entry_id: str) -> bool:
+    """Whether a rollback decided that this entry is not read; ranges that lie behind are forgotten."""
+    here = id_tuple(entry_id)
+    process.skips = [skip for skip in process.skips if here <= id_tuple(skip[1])]
+    return any(id_tuple(skip[0]) <= here for skip in process.skips)
 
 
 def roll_back(loop: Loop, plan: Plan) -> Json:

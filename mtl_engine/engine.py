@@ -226,9 +226,14 @@ class Engine:
             self._outputs(task, self._trainer.registry.check(task, x)[0])
         )
 
-    def matrix(self) -> Json:
-        """The accuracy matrix with a row for the present, average accuracy, forgetting and backward transfer."""
-        return self.report()["matrix"]
+    def matrix(self, *, present: bool = True) -> Json:
+        """The accuracy matrix, average accuracy, forgetting and backward transfer; with a row for the `present`."""
+        return self.report()["matrix"] if present else self._matrix.report()
+
+    @property
+    def matrix_rows(self) -> Sequence[Json]:
+        """The rows that are kept, oldest first; another object once one was added."""
+        return self._matrix.rows
 
     def report(self) -> Json:
         """All metrics of every hold-out now (`scores`, by task) and the `matrix`, from one pass over the hold-outs."""

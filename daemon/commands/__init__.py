@@ -4,6 +4,7 @@ COMMANDS: dict[str, str] = {
     "init": "daemon.commands.init:init",
     "run": "daemon.commands.run:run",
     "demo": "daemon.commands.demo:demo",
+    "sidecar": "daemon.commands.sidecar:sidecar",
     "status": "daemon.commands.status:status",
     "top": "daemon.commands.top:top",
     "doctor": "daemon.commands.doctor:doctor",

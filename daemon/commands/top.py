@@ -17,8 +17,8 @@ import typer
 
 from daemon import vitals as vitals_file
 from daemon.commands.shared import WIDTH, Call, Output, ago, columns, fit, printable, size, verb
-from daemon.commands.status import HEALTHY, TRANSIENT, judge
 from daemon.commands.words import plain
+from daemon.condition import HEALTHY, TRANSIENT, judge
 from daemon.errors import NotRunning
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import redis
 from redis import exceptions as server_errors
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Command = Sequence[str | bytes | int]
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 SENTINEL_PORT = 26379
+# Of a URL's query, what says how to verify the server and which certificate is ours; redis-py takes them as they are.
+SHOWN_PARAMETERS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "db")
 
 # What an error reply means to us, by its first words; the first match counts.
 _MEANINGS: tuple[tuple[str, type[DaemonError]], ...] = (
@@ -41,7 +43,6 @@ _MEANINGS: tuple[tuple[str, type[DaemonError]], ...] = (
     ("ERR The stream has exhausted", StreamExhausted),
     ("WRONGTYPE", IntegrityError),
     ("NOAUTH", ConfigError),
-    ("NOPERM", ConfigError),
     ("MOVED", ConfigError),
     ("READONLY", BrokerUnreachable),  # a demoted master: reconnecting asks Sentinel again
     ("You can't write against a read only replica", BrokerUnreachable),
@@ -198,6 +199,12 @@ def raise_meaning(error: server_errors.RedisError | OSError, shown: str) -> NoRe
         leaf = BrokerUnreachable if isinstance(error, MasterNotFoundError) else ConfigError
         msg = f"the server {shown} refuses us: {error}"
         raise leaf(msg) from error
+    if isinstance(error, server_errors.NoPermissionError):
+        msg = (
+            f"the server does not allow this to our user: {error}; give it the rules that "
+            f"deploy/valkey/users.acl has for its role, or name another user in the URL"
+        )
+        raise ConfigError(msg) from error
     if isinstance(error, (server_errors.ConnectionError, server_errors.TimeoutError, OSError)):
         msg = f"the server {shown} does not answer: {error or type(error).__name__}"
         raise BrokerUnreachable(msg) from error
@@ -238,9 +245,13 @@ def read_password(path: Path) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown and logged."""
+    """The URL as it may be shown, logged and used again by who has the password: user and TLS files stay."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    credentials, _, place = parts.netloc.rpartition("@")
+    user = credentials.partition(":")[0]
+    kept = urlencode([(k, v) for k, v in parse_qsl(parts.query) if k in SHOWN_PARAMETERS], safe="/")
+    place = f"{user}@{place}" if user else place
+    return f"{parts.scheme}://{place}{parts.path}" + (f"?{kept}" if kept else "")
 
 
 def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:

@@ -57,7 +57,11 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 }
 NEEDS_NOTHING = {("init",), ("config", "show"), ("config", "check"), ("checkpoint", "list"), ("checkpoint", "verify"),
                  ("snapshot", "list"), ("snapshot", "verify"), ("doctor",)}  # fmt: skip
-LAUNCHES = {("run",), ("demo",)}  # they replace the process
+LAUNCHES = {
+    ("run",),
+    ("demo",),
+    ("sidecar",),
+}  # they replace the process, or serve until they are told to stop
 NEEDS_A_SNAPSHOT = {
     ("snapshot", "show"),
     ("snapshot", "export"),
@@ -93,7 +97,7 @@ def typed(*words: str) -> int:
 
 def test_the_verbs_of_the_manual_are_there() -> None:
     promised = {
-        "init", "run", "demo", "status", "top", "doctor", "push", "task add", "task list", "task show", "task switch",
+        "init", "run", "demo", "sidecar", "status", "top", "doctor", "push", "task add", "task list", "task show", "task switch",
         "task update", "task retire",
         "pause", "resume", "drain", "checkpoint now", "checkpoint list", "checkpoint verify", "snapshot list",
         "snapshot show", "snapshot verify", "dead list", "dead show", "dead replay",

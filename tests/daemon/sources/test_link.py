@@ -146,7 +146,7 @@ def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None
     link = Link.open("redis://user:inline@h:1/0", password_file=secret)
     settings: dict[str, Any] = vars(link)["_pool"].connection_kwargs
     assert settings["password"] == secret.read_text().strip()
-    assert link.shown == "redis://h:1/0"
+    assert link.shown == "redis://user@h:1/0"
     with pytest.raises(ConfigError, match="cannot be read"):
         Link.open("redis://h", password_file=tmp_path / "missing")
 
@@ -154,6 +154,12 @@ def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None
 def test_urls_are_shown_without_their_password() -> None:
     assert without_password("redis://:pw@h:1/0?password=pw") == "redis://h:1/0"
     assert without_password("unix:///run/s.sock?password=pw") == "unix:///run/s.sock"
+
+
+def test_what_is_needed_to_use_a_url_again_is_shown() -> None:
+    url = "rediss://daemon@h:6379/0?ssl_ca_certs=/etc/mtld/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/c.key"
+    assert without_password(url) == url
+    assert without_password(f"{url}&ssl_password=pw") == url
 
 
 def test_all_keys_of_a_namespace_share_one_hash_slot() -> None:
