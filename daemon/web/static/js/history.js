@@ -1,0 +1,62 @@
+// What happened so far, as columns for the charts: one time axis, a gap where the daemon did not run.
+
+const KEPT = 20000; // points; the sidecar keeps fewer
+const MIN_GAP_S = 15; // below this a missing point is jitter
+
+/** Points in the order of their time, each time once. */
+export class History {
+  constructor() {
+    this.points = [];
+    this.switches = [];
+  }
+
+  /** All that the sidecar has kept; points that came meanwhile by the event stream stay. */
+  replace({ points, switches }) {
+    const end = points.at(-1)?.t ?? 0;
+    this.points = [...points, ...this.points.filter((point) => point.t > end)].slice(-KEPT);
+    this.switches = switches ?? [];
+  }
+
+  add(point) {
+    if (point.t > (this.points.at(-1)?.t ?? 0)) this.points.push(point);
+    if (this.points.length > KEPT) this.points.shift();
+  }
+
+  /** The newest `span_s` seconds (0 = all) with `null` where there is a gap; `read(point)` gives the value. */
+  columns(span_s) {
+    const from = span_s ? Date.now() / 1000 - span_s : -Infinity;
+    const shown = withGaps(this.points.filter((point) => point.t >= from));
+    return {
+      t: shown.map((point) => point.t),
+      of: (read) => shown.map((point) => (point.gap ? null : (read(point) ?? null))),
+      held: (read) => held(shown, read),
+    };
+  }
+
+  /** Every task that a point names under one of these keys, in order of first appearance. */
+  tasks() {
+    const names = new Set();
+    for (const point of this.points) {
+      for (const key of ["score", "loss", "replay_rows"]) for (const name of Object.keys(point[key] ?? {})) names.add(name);
+    }
+    return [...names];
+  }
+}
+
+function withGaps(points) {
+  const steps = points.slice(1).map((point, at) => point.t - points[at].t).sort((a, b) => a - b);
+  const usual = steps[Math.floor(steps.length / 2)] ?? 0;
+  const limit = Math.max(MIN_GAP_S, 4 * usual);
+  return points.flatMap((point, at) =>
+    at && point.t - points[at - 1].t > limit ? [{ t: points[at - 1].t + usual / 2, gap: true }, point] : [point],
+  );
+}
+
+/** A score counts until the next one is taken; it does not count through a gap. */
+function held(points, read) {
+  let last = null;
+  return points.map((point) => {
+    last = point.gap ? null : (read(point) ?? last);
+    return last;
+  });
+}
