@@ -16,16 +16,16 @@ const TIMES = [
   [1, "{HH}:{mm}:{ss}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1],
 ];
 
-/** A colour of the theme as the canvas needs it. */
-function colour(name) {
+/** A colour of the theme, or a CSS expression of some, as the canvas needs it. */
+function colour(expression) {
   const probe = colour.probe ?? (colour.probe = document.body.appendChild(el("span", { hidden: true })));
-  probe.style.color = `var(${name})`;
+  probe.style.color = expression.startsWith("--") ? `var(${expression})` : expression;
   return getComputedStyle(probe).color;
 }
 
 /**
  * `root` is the chart's section, which has its title. `told`: `unit` of the values, `format(value)`, `range(min, max)`
- * of the value axis, `height` in pixels, `stacked` areas, `named` switches, `empty` text.
+ * of the value axis, `height` in pixels at least, `stacked` areas, `named` switches, `empty` text.
  */
 export class Chart {
   constructor(root, told) {
@@ -37,9 +37,10 @@ export class Chart {
     this.title = root.querySelector("h2").firstChild.textContent.trim();
     this.legend = el("ul", { class: "legend" });
     this.when = el("span", { class: "when" });
-    this.holder = el("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": "line chart" });
+    this.holder = el("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": "line chart", vars: { "--height": `${told.height}px` } });
     this.nothing = el("p", { class: "empty", text: told.empty });
-    root.append(el("div", { class: "readout" }, this.legend, this.when), this.holder, this.nothing);
+    root.querySelector("h2").after(this.when, this.legend);
+    root.append(this.holder, this.nothing);
     this.holder.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => this.#resize()).observe(this.holder);
     document.addEventListener("themechange", () => this.#build());
@@ -51,7 +52,7 @@ export class Chart {
     const anew = kinds !== this.kinds || !this.plot;
     Object.assign(this, { t, series, switches, window, kinds });
     const isEmpty = !series.some((one) => one.values.some((value) => value !== null));
-    this.holder.hidden = this.legend.parentNode.hidden = isEmpty;
+    for (const part of [this.holder, this.legend, this.when]) part.hidden = isEmpty;
     this.nothing.hidden = !isEmpty;
     if (isEmpty) return;
     if (anew) this.#build();
@@ -74,8 +75,8 @@ export class Chart {
     const grid = { stroke: colour("--line"), width: 1 };
     return {
       width: this.holder.clientWidth,
-      height: told.height,
-      padding: [told.named ? 26 : 20, 6, 0, 0],
+      height: this.holder.clientHeight,
+      padding: [told.named ? 28 : 24, 16, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,
@@ -91,7 +92,7 @@ export class Chart {
         { ...axis, grid: { show: false }, size: 34, space: 64, values: TIMES },
         { ...axis, grid, size: AXIS_PX, space: 32, values: (plot, splits) => splits.map(told.format) },
       ],
-      series: [{}, ...this.series.map((one) => this.#line(one))],
+      series: [{}, ...this.#drawn().map((one) => this.#line(one))],
       plugins: [marks({ unit: told.unit, switches: () => this.switches, colour, named: told.named })],
       hooks: { setCursor: [() => this.#read()] },
     };
@@ -105,12 +106,17 @@ export class Chart {
       stroke,
       width: this.told.stacked ? 1 : 1.6,
       dash: one.dashed ? [5, 3] : undefined,
-      fill: this.told.stacked ? stroke.replace("rgb(", "rgba(").replace(")", ", 0.35)") : undefined,
+      fill: this.told.stacked ? colour(`color-mix(in srgb, var(${one.colour}) 45%, var(--surface))`) : undefined,
       points: { show: (plot, at, from, to) => to - from < 1, stroke },
     };
   }
 
-  /** Stacked series are drawn from the top of the pile down, so each is the sum of itself and those below. */
+  /** Series in the order in which they are drawn: of a pile the top first, so that those below cover it. */
+  #drawn() {
+    return this.told.stacked ? [...this.series].reverse() : this.series;
+  }
+
+  /** What uPlot draws; in a pile each value is the sum of itself and those below. */
   #data() {
     if (!this.told.stacked) return [this.t, ...this.series.map((one) => one.values)];
     const pile = this.t.map(() => 0);
@@ -118,7 +124,7 @@ export class Chart {
       if (this.hidden.has(one.name)) return one.values.map(() => null);
       return one.values.map((value, at) => (value === null ? null : (pile[at] += value)));
     });
-    return [this.t, ...sums];
+    return [this.t, ...sums.reverse()];
   }
 
   #buildLegend() {
@@ -139,7 +145,7 @@ export class Chart {
     const shown = this.hidden.delete(name);
     if (!shown) this.hidden.add(name);
     button.setAttribute("aria-pressed", String(shown));
-    this.plot.setSeries(this.series.findIndex((one) => one.name === name) + 1, { show: shown });
+    this.plot.setSeries(this.#drawn().findIndex((one) => one.name === name) + 1, { show: shown });
     if (this.told.stacked) this.plot.setData(this.#data());
   }
 
@@ -168,8 +174,8 @@ export class Chart {
   }
 
   #resize() {
-    const width = this.holder.clientWidth;
+    const { clientWidth: width, clientHeight: height } = this.holder;
     if (!this.plot) this.#build();
-    else if (width && width !== this.plot.width) this.plot.setSize({ width, height: this.told.height });
+    else if (width && (width !== this.plot.width || height !== this.plot.height)) this.plot.setSize({ width, height });
   }
 }

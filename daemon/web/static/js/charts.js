@@ -5,6 +5,7 @@ import { byId } from "./dom.js";
 import { count, loss, score, short } from "./format.js";
 import { byPlace, isRepeat, ofTask } from "./palette.js";
 
+const toOne = (min, max) => [Math.min(0.8, Math.floor(min * 10) / 10), Math.max(1, max)];
 const unit = (min, max) => [Math.min(0, min), Math.max(1, max)];
 const fromZero = (min, max) => [Math.min(0, min), max > 0 ? max * 1.08 : 1];
 
@@ -19,11 +20,11 @@ const perTask = (key, held) => (columns, tasks) =>
 
 const CHARTS = [
   {
-    id: "score", unit: "score", height: 264, named: true, range: unit, format: (value) => value.toFixed(1), value: score,
+    id: "score", unit: "score", height: 240, named: true, range: toOne, format: (value) => value.toFixed(2), value: score,
     read: perTask("score", true), empty: "No score yet: held-out rows are scored when a task switches.",
   },
   {
-    id: "forgetting", unit: "score", height: 264, range: unit, format: (value) => value.toFixed(1), value: score,
+    id: "forgetting", unit: "score", height: 220, range: unit, format: (value) => value.toFixed(1), value: score,
     read: (columns) => [
       { name: "average accuracy", colour: "--accent", values: columns.held((point) => point.average_accuracy) },
       { name: "forgetting", colour: "--bad", values: columns.held((point) => point.forgetting) },

@@ -10,7 +10,7 @@ export function marks({ unit, switches, colour, named }) {
   const draw = (plot) => {
     const { ctx } = plot;
     const { left, top, width, height } = plot.bbox;
-    const ratio = plot.pxRatio;
+    const ratio = ctx.canvas.width / plot.width; // canvas pixels in one of CSS
     ctx.save();
     ctx.font = `${FONT_PX * ratio}px ${getComputedStyle(document.body).fontFamily}`;
     ctx.textBaseline = "alphabetic";

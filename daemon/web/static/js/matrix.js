@@ -4,12 +4,13 @@ import { byId, el, empty, scrollable, whenChanged } from "./dom.js";
 import { count, isNumber, moment, score } from "./format.js";
 import { ofTask } from "./palette.js";
 
-const INK_CHANGES = 0.55; // heat from which light text reads better than dark
+const INKS = [[0.82, "heat hot"], [0.62, "heat warm"], [0, "heat"]]; // where the ink changes: contrast is above 4.5 in both themes
+const COLDEST = 0.75; // the scale reaches from here to 1, further down where a score is lower
 
-function cell(value) {
+function cell(value, low) {
   if (!isNumber(value)) return el("td", { class: "blank" }, el("span", { class: "sr", text: "not seen yet" }));
-  const heat = Math.max(0, Math.min(1, value));
-  return el("td", { class: heat >= INK_CHANGES ? "heat high" : "heat", vars: { "--heat": heat.toFixed(3) }, text: score(value) });
+  const heat = Math.max(0, Math.min(1, (value - low) / (1 - low)));
+  return el("td", { class: INKS.find(([from]) => heat >= from)[1], vars: { "--heat": heat.toFixed(3) }, text: score(value) });
 }
 
 function heading(part) {
@@ -19,10 +20,10 @@ function heading(part) {
     el("span", { class: "of-phase", text: phase.join("/") || "all rows" }));
 }
 
-function row(found, parts) {
+function row(found, parts, low) {
   return el("tr", {},
     el("th", { scope: "row" }, moment(found.task, found.phase), el("small", { text: `step ${count(found.step)}` })),
-    parts.map((part) => cell(found.parts[part])));
+    parts.map((part) => cell(found.parts[part], low)));
 }
 
 /** Parts in the order in which they were first scored. */
@@ -37,14 +38,16 @@ const draw = whenChanged((matrix) => {
   }
   const parts = partsOf(rows);
   const lowest = matrix.min_acc ?? {};
+  const values = rows.flatMap((one) => Object.values(one.parts));
+  const low = Math.max(0, Math.min(COLDEST, Math.floor(Math.min(...values) * 10) / 10));
   const table = el("table", { class: "heatmap" },
     el("caption", { class: "sr", text: "Score of each part after each phase" }),
     el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "end of" }), parts.map(heading))),
-    el("tbody", {}, rows.map((one) => row(one, parts))),
+    el("tbody", {}, rows.map((one) => row(one, parts, low))),
     el("tfoot", {}, el("tr", {}, el("th", { scope: "row", text: "lowest so far" }),
       parts.map((part) => el("td", { text: score(lowest[part]) })))));
   const frame = scrollable("Accuracy matrix", table);
-  place.replaceChildren(frame, el("p", { class: "key" }, "0", el("span", { class: "ramp", "aria-hidden": "true" }), "1"));
+  place.replaceChildren(frame, el("p", { class: "key" }, low.toFixed(2), el("span", { class: "ramp", "aria-hidden": "true" }), "1.00"));
   frame.scrollTop = frame.scrollHeight;
 });
 

@@ -18,7 +18,7 @@ function against(tasks) {
   if (!tasks || typeof tasks !== "object") return null;
   const told = Object.entries(tasks).filter(([, one]) => one && isNumber(one.score) && isNumber(one.best));
   if (!told.length) return null;
-  const text = told.map(([task, one]) => `${task} ${score(one.score)} of best ${score(one.best)}${isNumber(one.tolerance) ? ` − ${score(one.tolerance)}` : ""}`);
+  const text = told.map(([task, one]) => `${task} ${score(one.score)}, best ${score(one.best)}${isNumber(one.tolerance) ? `, tolerance ${score(one.tolerance)}` : ""}`);
   return el("span", { class: "why", text: text.join("; ") });
 }
 

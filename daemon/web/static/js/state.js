@@ -1,7 +1,7 @@
 // The top of the page: how the trainer is, what to do next, what is wrong, and the figures looked at first.
 
 import { age, byId, el, prose, setText, whenChanged } from "./dom.js";
-import { count, duration, moment, score, size, version } from "./format.js";
+import { count, duration, isNumber, moment, score, size, version } from "./format.js";
 
 const HEALTHY = ["training", "idle", "starting", "recovering", "draining"];
 
@@ -13,17 +13,18 @@ function level({ running, degraded, state }) {
 }
 
 const figure = (label, name, ...value) => el("div", { "data-field": name }, el("dt", { text: label }), el("dd", {}, ...value));
-const small = (...children) => el("small", {}, ...children);
+const small = (...children) => el("small", {}, ...children); // its second line
 
 function figures(status) {
   const { checkpoint, snapshot, matrix } = status;
+  const parts = Object.keys(matrix?.rows?.at(-1)?.parts ?? {}).length;
   return [
-    figure("Step", "step", count(status.step)),
+    figure("Step", "step", count(status.step), small(`epoch ${status.epoch}`)),
     figure("Speed", "rows_per_s", count(status.rows_per_s), small("rows/s")),
     figure("Lag", "lag_events", count(status.lag_events), small("events")),
     figure("Pending", "pending_rows", count(status.pending_rows), small("rows")),
-    figure("Average accuracy", "average_accuracy", score(matrix?.average_accuracy)),
-    figure("Forgetting", "forgetting", score(matrix?.forgetting)),
+    figure("Average accuracy", "average_accuracy", score(matrix?.average_accuracy), parts ? small(`of ${count(parts)} parts`) : null),
+    figure("Forgetting", "forgetting", score(matrix?.forgetting), isNumber(matrix?.bwt) ? small(`transfer ${score(matrix.bwt)}`) : null),
     figure("Checkpoint", "checkpoint", ...stamped(checkpoint?.seq, (seq) => String(seq).padStart(6, "0"), checkpoint?.at)),
     figure("Snapshot", "snapshot", ...stamped(snapshot?.version, version, snapshot?.at)),
   ];
@@ -79,7 +80,7 @@ export function show(status) {
   drawFigures(pick(status));
 }
 
-const FIGURES = ["step", "rows_per_s", "lag_events", "pending_rows", "matrix", "checkpoint", "snapshot"];
+const FIGURES = ["step", "epoch", "rows_per_s", "lag_events", "pending_rows", "matrix", "checkpoint", "snapshot"];
 const pick = (status) => Object.fromEntries(FIGURES.map((name) => [name, status[name]]));
 
 /** No daemon has written anything: say what to do. */
