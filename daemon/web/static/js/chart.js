@@ -63,9 +63,10 @@ export class Chart {
   #build() {
     if (!this.t?.length || this.holder.hidden) return;
     this.plot?.destroy();
+    this.plot = null;
     this.#buildLegend();
+    this.#read(); // before the plot, which takes the height that the filled legend leaves
     this.plot = new uPlot(this.#options(), this.#data(), this.holder);
-    this.#read();
   }
 
   #options() {

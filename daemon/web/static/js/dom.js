@@ -52,4 +52,17 @@ export function scrollable(label, table) {
   return el("div", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" }, table);
 }
 
+/** A table of headings `[text, class]` and rows of cells; narrow screens show each row as a card, named by `data-label`. */
+export function list(label, headings, rows) {
+  for (const row of rows) {
+    [...row.cells].forEach((cell, at) => {
+      cell.dataset.label = headings[at][0];
+      cell.replaceChildren(el("div", {}, [...cell.childNodes]));
+      if (headings[at][1]) cell.classList.add(headings[at][1]);
+    });
+  }
+  const head = headings.map(([text, kind]) => el("th", { scope: "col", class: kind, text }));
+  return scrollable(label, el("table", { class: "list" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
+}
+
 export const empty = (text) => el("p", { class: "empty" }, prose(text));

@@ -6,11 +6,14 @@ const POLL_MS = 3000;
 const RELEASES_MS = 10000; // aliases also move without an event: by `mtld snapshot promote`
 const TIMEOUT_MS = 10000;
 
-/** An answer of the sidecar as JSON; an error says which and how. */
-export async function get(path) {
-  const reply = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
-  if (!reply.ok) throw new Error(`${path} answered ${reply.status}`);
-  return reply.json();
+/** The JSON at a path, or null where the sidecar has none or does not answer. */
+async function get(path) {
+  try {
+    const reply = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
+    return reply.ok ? await reply.json() : null;
+  } catch {
+    return null; // the caller shows it: the indicator turns to "stale"
+  }
 }
 
 /**
@@ -95,6 +98,7 @@ export class Feed {
       await this.#refresh();
     } else {
       this.on.link("broken");
+      if (!this.place) this.on.nothing();
     }
   }
 
@@ -106,12 +110,8 @@ export class Feed {
   }
 
   async #fetch(path, then) {
-    try {
-      then(await get(path));
-      return true;
-    } catch (error) {
-      this.on.error?.(error);
-      return false;
-    }
+    const found = await get(path);
+    if (found !== null) then(found);
+    return found !== null;
   }
 }

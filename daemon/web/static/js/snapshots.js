@@ -1,6 +1,6 @@
 // The published snapshots: which is served, how well each knows every task, and what the gate said of it.
 
-import { age, byId, el, empty, scrollable, whenChanged } from "./dom.js";
+import { age, byId, el, empty, list, whenChanged } from "./dom.js";
 import { count, isNumber, metrics, score, version } from "./format.js";
 import { refreshAges } from "./state.js";
 
@@ -25,9 +25,9 @@ function against(tasks) {
 function row(release) {
   return el("tr", { "data-version": release.version },
     el("th", { scope: "row", class: "mono", text: version(release.version), title: release.path }),
-    el("td", {}, release.aliases.map((alias) => el("span", { class: `chip alias ${alias}`, text: alias }))),
+    el("td", {}, release.aliases.length ? release.aliases.map((alias) => el("span", { class: `chip alias ${alias}`, text: alias })) : "–"),
     el("td", {}, release.at ? age(release.at) : "–"),
-    el("td", { class: "num", text: count(release.step) }),
+    el("td", { text: count(release.step) }),
     el("td", {}, Object.entries(release.scores ?? {}).map(([task, found]) =>
       el("span", { class: "pair" }, el("b", { text: task }), ` ${metrics(found)}`))),
     el("td", {}, verdict(release.verdict)));
@@ -39,9 +39,7 @@ const draw = whenChanged((releases) => {
     place.replaceChildren(empty("No snapshot yet: one is published when a task switches, or now with `mtld snapshot publish`."));
     return;
   }
-  place.replaceChildren(scrollable("Snapshots", el("table", { class: "list" },
-    el("thead", {}, el("tr", {}, HEADINGS.map(([text, kind]) => el("th", { scope: "col", class: kind, text })))),
-    el("tbody", {}, releases.map(row)))));
+  place.replaceChildren(list("Snapshots", HEADINGS, releases.map(row)));
   refreshAges();
 });
 

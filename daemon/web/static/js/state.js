@@ -83,11 +83,10 @@ export function show(status) {
 const FIGURES = ["step", "epoch", "rows_per_s", "lag_events", "pending_rows", "matrix", "checkpoint", "snapshot"];
 const pick = (status) => Object.fromEntries(FIGURES.map((name) => [name, status[name]]));
 
-/** No daemon has written anything: say what to do. */
-export function showNothing(message) {
-  byId("now").dataset.level = "unknown";
+/** There has never been a status: say what to do. */
+export function showNothing() {
   setText(byId("state"), "no daemon yet");
-  drawAdvice(message);
+  drawAdvice("start one with `mtld run`, or name its state directory to the sidecar with `--state`");
 }
 
 /** Every age on the page, as of now. */

@@ -1,10 +1,10 @@
 // One row a task: what it is, how well it is known, how it trains, and its share of the replay buffer.
 
-import { byId, el, empty, scrollable, whenChanged } from "./dom.js";
+import { byId, el, empty, list, whenChanged } from "./dom.js";
 import { count, loss, metrics, share } from "./format.js";
 import { ofTask } from "./palette.js";
 
-const HEADINGS = [["Task"], ["Kind"], ["Input"], ["Outputs", "num"], ["Score"], ["Loss", "num"], ["Replay rows", "num"], ["Share of replay"]];
+const HEADINGS = [["Task"], ["Kind"], ["Input"], ["Outputs", "num"], ["Score"], ["Loss", "num"], ["Replay rows", "num"], ["Share of replay", "meter"]];
 
 function row(task, { losses, scores, focus, replayed }) {
   const rows = task.replay_rows ?? 0;
@@ -14,11 +14,11 @@ function row(task, { losses, scores, focus, replayed }) {
       task.name === focus ? el("span", { class: "chip", text: "active" }) : null),
     el("td", { text: task.kind ?? "–" }),
     el("td", { text: task.modality ?? "–" }),
-    el("td", { class: "num", text: count(task.columns) }),
+    el("td", { text: count(task.columns) }),
     el("td", { text: metrics(task.scores ?? scores[task.name]) }),
-    el("td", { class: "num", text: loss(losses[task.name]) }),
-    el("td", { class: "num", text: count(rows) }),
-    el("td", { class: "meter" },
+    el("td", { text: loss(losses[task.name]) }),
+    el("td", { text: count(rows) }),
+    el("td", {},
       el("span", { class: "track", "aria-hidden": "true" },
         el("span", { class: "fill", vars: { "--c": `var(${ofTask(task.name)})`, "--part": replayed ? rows / replayed : 0 } })),
       share(rows, replayed)));
@@ -31,9 +31,7 @@ const draw = whenChanged((found) => {
     return;
   }
   const replayed = found.tasks.reduce((sum, task) => sum + (task.replay_rows ?? 0), 0);
-  place.replaceChildren(scrollable("Tasks", el("table", { class: "list" },
-    el("thead", {}, el("tr", {}, HEADINGS.map(([text, kind]) => el("th", { scope: "col", class: kind, text })))),
-    el("tbody", {}, found.tasks.map((task) => row(task, { ...found, replayed }))))));
+  place.replaceChildren(list("Tasks", HEADINGS, found.tasks.map((task) => row(task, { ...found, replayed }))));
 });
 
 /** Show the tasks of a status; a score is the task's own, else that of the last snapshot. */

@@ -1,0 +1,139 @@
+"""The page when things are not well: no data yet, problems, an old trainer, a sidecar that breaks and comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser import example
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.browser.standin import StandIn
+
+pytestmark = pytest.mark.browser
+
+
+def link(page: Page, how: str) -> str:
+    """Wait until the indicator says so; returns its text."""
+    page.wait_for_selector(f"#link[data-link={how}]", timeout=20_000)
+    return page.locator("#link-text").inner_text()
+
+
+def test_a_fresh_daemon_is_shown_with_what_to_do_first(visit: Any, sidecar: StandIn) -> None:
+    sidecar.answers = {
+        "/api/status": lambda: example.status(
+            state="idle", task=None, phase=None, tasks=[], step=0, rows_per_s=0.0, checkpoint={}, snapshot={},
+            counters={}, events=[], replay_rows=0, replay_bytes=0, recovery_s=None, lag_events=None,
+            pending_rows=0, matrix=example.matrix(0), losses={},
+        ),
+        "/api/history": lambda: {"points": [], "switches": []},
+        "/api/releases": list,
+    }  # fmt: skip
+    watched = visit()
+    page = watched.open(sidecar.url)
+    page.wait_for_selector("#snapshots .empty")
+    text = page.locator("main").inner_text()
+    for told in ("No snapshot yet", "No task yet", "No score yet", "No row yet", "No history yet", "every event so far was accepted"):  # fmt: skip
+        assert told in text
+    assert page.locator("canvas").count() == 0
+    watched.assert_clean()
+
+
+def test_problems_are_told_with_their_last_time_and_detail(visit: Any, sidecar: StandIn) -> None:
+    fault = {"count": 12, "last": example.stamp(5), "detail": "Connection refused."}
+    sidecar.answers["/api/status"] = lambda: example.status(
+        state="broker_down", reason="refused", faults={"broker_down": fault, "snapshot_failed": fault},
+        counters={"lost_events": 17, "lost_is_lower_bound": True},
+    )  # fmt: skip
+    page = visit().open(sidecar.url)
+    assert page.locator("#now").get_attribute("data-level") == "warn"
+    assert page.locator("#problems li").count() == 2
+    assert "snapshot_failed ×12" in page.locator("#problems").inner_text()
+    assert page.locator("[data-field=lost_events]").inner_text() == "at least 17"
+
+
+def test_a_daemon_that_has_ended_is_not_shown_as_running(visit: Any, sidecar: StandIn) -> None:
+    sidecar.answers["/api/status"] = lambda: example.status(pid=0, written_at=example.stamp(600))
+    page = visit().open(sidecar.url)
+    assert page.locator("#state").inner_text() == "not running (was training)"
+    assert page.locator("#now").get_attribute("data-level") == "bad"
+    assert "the trainer writes nothing" in link(page, "stale")
+    assert page.title().startswith("not running")
+
+
+def test_no_vitals_at_all_say_how_to_start(visit: Any, sidecar: StandIn) -> None:
+    sidecar.up = True
+    sidecar.answers = {}
+    sidecar.events = False
+    page = visit().page
+    page.goto(sidecar.url)
+    page.wait_for_selector("#now[data-level=unknown]")
+    page.wait_for_function("document.querySelector('#state').textContent === 'no daemon yet'")
+    assert "mtld run" in page.locator("#advice").inner_text()
+
+
+def test_the_page_polls_while_the_event_stream_is_broken_and_goes_live_again(
+    visit: Any, sidecar: StandIn
+) -> None:
+    page = visit().open(sidecar.url)
+    link(page, "live")
+    sidecar.events = False
+    assert "polling" in link(page, "polling")
+    sidecar.answers["/api/status"] = lambda: example.status(step=4999)
+    page.wait_for_function(
+        "document.querySelector('[data-field=step] dd').textContent.startsWith('4,999')"
+    )
+    sidecar.events = True
+    link(page, "live")
+
+
+def test_a_sidecar_that_is_gone_leaves_the_last_data_and_says_since_when(
+    visit: Any, sidecar: StandIn
+) -> None:
+    page = visit().open(sidecar.url)
+    link(page, "live")
+    sidecar.up = False
+    told = link(page, "broken")
+    assert told.startswith("stale since ")
+    assert page.locator("[data-field=step] dd").inner_text().startswith("4,012")
+    sidecar.up = True
+    link(page, "live")
+
+
+def test_a_new_point_appears_without_reloading(visit: Any, sidecar: StandIn) -> None:
+    page = visit().open(sidecar.url)
+    page.wait_for_selector("#rate canvas")
+    last = sidecar.answers["/api/history"]()["points"][-1]
+    sidecar.point = {**last, "t": last["t"] + 5, "rows_per_s": 777.0}
+    page.wait_for_function(
+        "document.querySelector('#rate .legend').textContent.includes('777 rows/s')"
+    )
+
+
+def test_a_task_that_appears_gets_its_line_and_a_colour_of_its_own(
+    visit: Any, sidecar: StandIn
+) -> None:
+    page = visit().open(sidecar.url)
+    page.wait_for_selector("#loss canvas")
+    last = sidecar.answers["/api/history"]()["points"][-1]
+    sidecar.point = {**last, "t": last["t"] + 5, "loss": {**last["loss"], "late": 0.5}}
+    page.wait_for_function("document.querySelector('#loss .legend').textContent.includes('late')")
+    colours = page.locator("#loss .swatch").evaluate_all(
+        "(all) => all.map((one) => getComputedStyle(one).backgroundColor)"
+    )
+    assert len(set(colours)) == 4
+
+
+def test_the_time_shown_can_be_cut_to_the_last_minutes(visit: Any, sidecar: StandIn) -> None:
+    page = visit().open(sidecar.url)
+    page.wait_for_selector("#lag canvas")
+    page.select_option("#span", "900")
+    page.locator("#lag .plot").press("Home")
+    page.wait_for_function("document.querySelector('#lag .when').textContent !== 'now'")
+    first = page.locator("#lag .when").inner_text()
+    page.select_option("#span", "0")
+    page.locator("#lag .plot").press("Home")
+    page.wait_for_function(f"document.querySelector('#lag .when').textContent !== '{first}'")
