@@ -63,7 +63,7 @@ class Watched:
     def open(self, url: str) -> Page:
         """Go there and wait until the first status is shown."""
         self.page.goto(url)
-        self.page.wait_for_function("document.querySelector('#figures').children.length > 0")
+        self.page.wait_for_selector("#figures [data-field]")
         return self.page
 
     def assert_clean(self) -> None:

@@ -68,7 +68,7 @@ def matrix(rows: int = 7) -> Json:
 
 def status(**changes: Any) -> Json:
     """The status of a daemon that trains, with dead letters and a journal; `changes` are fields of the vitals."""
-    extra = {name: changes.pop(name) for name in ("matrix", "losses") if name in changes}
+    extra = {name: changes.pop(name) for name in ("matrix", "losses", "scores") if name in changes}
     facts: Json = {
         "written_at": stamp(0.4), "pid": os.getpid(), "boot": "b0", "state": "training", "namespace": "default",
         "broker": "valkey 9.1.2 unix:///var/lib/mtld/broker/valkey.sock", "epoch": 1, "token": 3, "step": 4012,
@@ -83,7 +83,7 @@ def status(**changes: Any) -> Json:
         "events": events(),
     }  # fmt: skip
     told = judge(Vitals(**{**facts, **changes}), Path("/var/lib/mtld"))
-    return {**told, "matrix": matrix(), "losses": {"digits": 0.2143, "intents": 0.0871, "tumours": 0.1302}, **extra}  # fmt: skip
+    return {**told, "busy": "", "scores": {}, "matrix": matrix(), "losses": {"digits": 0.2143, "intents": 0.0871, "tumours": 0.1302}, **extra}  # fmt: skip
 
 
 def tasks() -> list[Json]:
@@ -107,7 +107,7 @@ def scores(after: int) -> Json:
 
 def events() -> list[Json]:
     """Dead letters and journal lines, oldest first."""
-    dead = {"kind": "dead", "type": "mtl.data.v1", "hop": "0"}
+    dead = {"kind": "dead_letter", "type": "mtl.data.v1", "hop": "0"}
     return [
         {"at": stamp(1790), "kind": "task_added", "detail": {"task": "tumours", "modality": "table", "kind": "classification"}},
         {"at": stamp(1210), **dead, "id": "1764059000412-0", "event_id": "e991", "source": "camera-7/5b1c", "subject": "digits",
@@ -126,9 +126,7 @@ def history() -> Json:
     now = datetime.now(UTC).timestamp()
     begin = now - PHASE_S * len(PHASES)
     points = [
-        _point(begin, t)
-        for t in range(0, PHASE_S * len(PHASES), POINT_S)
-        if not 600 < t < 660
+        _point(begin, t) for t in range(0, PHASE_S * len(PHASES), POINT_S) if not 600 < t < 660
     ]
     switches = [
         {"t": begin + PHASE_S * number, "task": task, "phase": phase}

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser import example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from playwright.sync_api import Page
 
-    from tests.browser.conftest import Watched
     from tests.browser.standin import StandIn
 
 pytestmark = pytest.mark.browser
-Visit = "Callable[..., Watched]"
 THEMES = ["light", "dark"]
 WIDTHS = [1280, 400]
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3, of text
@@ -144,7 +141,7 @@ def test_everything_is_drawn_and_nothing_scrolls_sideways(
     assert len(drawn) == 6
     assert min(drawn) > 2, "a chart is blank"
     folder = Path(os.environ.get("MTLD_SCREENSHOTS", tmp_path))
-    page.wait_for_function("document.querySelector('#link').dataset.link === 'live'")
+    page.wait_for_selector("#link[data-link=live]")
     page.screenshot(path=folder / f"page-{theme}-{width}.png", full_page=True)
     watched.assert_clean()
 
@@ -185,14 +182,14 @@ def test_arrow_keys_move_through_time_in_all_charts_and_escape_returns_to_now(
     plot.focus()
     for key in ("PageUp", "ArrowLeft"):
         page.keyboard.press(key)
-    page.wait_for_function("document.querySelector('#lag .when').textContent !== 'now'")
+    expect(page.locator("#lag .when")).not_to_have_text("now")
     when = page.locator("#lag .when").inner_text()
     point = example.history()["points"][-22]
     assert plot.get_attribute("aria-label") != now
     assert f"{point['lag_events']} events" in page.locator("#lag .legend").inner_text()
-    page.wait_for_function(f"document.querySelector('#score .when').textContent === '{when}'")
+    expect(page.locator("#score .when")).to_have_text(when)
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('#lag .when').textContent === 'now'")
+    expect(page.locator("#lag .when")).to_have_text("now")
 
 
 def test_the_tab_key_reaches_every_control_and_shows_where_it_is(
@@ -223,7 +220,6 @@ def test_a_task_is_hidden_in_a_chart_by_its_button(visit: Any, sidecar: StandIn)
     button = page.locator("#score .legend button", has_text="intents")
     button.press("Enter")
     assert button.get_attribute("aria-pressed") == "false"
-    page.wait_for_timeout(0)
     button.press("Enter")
     assert button.get_attribute("aria-pressed") == "true"
 

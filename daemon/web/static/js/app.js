@@ -19,6 +19,10 @@ const span = byId("span");
 const drawCharts = () => charts.show(history, Number(span.value));
 
 function showStatus(status) {
+  if (status.error) {
+    state.showNothing(status.error);
+    return;
+  }
   for (const task of status.tasks) ofTask(task.name); // colours in the order of declaration
   for (const part of [state, accounting, matrix, tasks, log]) part.show(status);
   link.heard(status);
@@ -37,7 +41,6 @@ new Feed({
   },
   releases: snapshots.show,
   link: link.connected,
-  nothing: state.showNothing,
 }).start();
 
 span.addEventListener("change", drawCharts);

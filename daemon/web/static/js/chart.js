@@ -168,9 +168,9 @@ export class Chart {
     const last = this.t.length - 1;
     const at = this.plot.cursor.idx ?? last;
     const to = event.key === "Home" ? 0 : event.key === "End" ? last : Math.max(0, Math.min(last, at + step));
-    if (event.key === "Escape") this.plot.setCursor({ left: -10, top: -10 });
+    if (event.key === "Escape") this.plot.setCursor({ left: -10, top: -10 }, true, true);
     else if (Number.isNaN(to)) return;
-    else this.plot.setCursor({ left: this.plot.valToPos(this.t[to], "x"), top: 10 });
+    else this.plot.setCursor({ left: this.plot.valToPos(this.t[to], "x"), top: 10 }, true, true);
     event.preventDefault();
   }
 

@@ -98,7 +98,6 @@ export class Feed {
       await this.#refresh();
     } else {
       this.on.link("broken");
-      if (!this.place) this.on.nothing();
     }
   }
 

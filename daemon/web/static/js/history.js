@@ -2,6 +2,7 @@
 
 const KEPT = 20000; // points; the sidecar keeps fewer
 const MIN_GAP_S = 15; // below this a missing point is jitter
+const GAP_RATIO = 3; // to the distances before and after: older points are fewer, and that is no gap
 
 /** Points in the order of their time, each time once. */
 export class History {
@@ -44,12 +45,9 @@ export class History {
 }
 
 function withGaps(points) {
-  const steps = points.slice(1).map((point, at) => point.t - points[at].t).sort((a, b) => a - b);
-  const usual = steps[Math.floor(steps.length / 2)] ?? 0;
-  const limit = Math.max(MIN_GAP_S, 4 * usual);
-  return points.flatMap((point, at) =>
-    at && point.t - points[at - 1].t > limit ? [{ t: points[at - 1].t + usual / 2, gap: true }, point] : [point],
-  );
+  const step = (at) => (at > 0 && at < points.length ? points[at].t - points[at - 1].t : 0);
+  const isGap = (at) => step(at) > Math.max(MIN_GAP_S, GAP_RATIO * Math.max(step(at - 1), step(at + 1)));
+  return points.flatMap((point, at) => (isGap(at) ? [{ t: points[at - 1].t + 1, gap: true }, point] : [point]));
 }
 
 /** A score counts until the next one is taken; it does not count through a gap. */

@@ -7,6 +7,7 @@ const STALE_S = 6; // the trainer writes every second, whatever it does; six mis
 
 let connection = "connecting";
 let written = null; // seconds since the epoch, on this machine's clock
+let why = "the trainer writes nothing";
 
 /** "live", "polling" or "broken". */
 export function connected(how) {
@@ -17,6 +18,7 @@ export function connected(how) {
 /** A status came: note when the trainer wrote it. */
 export function heard(status) {
   written = status.written_s_ago === null ? null : Date.now() / 1000 - status.written_s_ago;
+  why = status.busy ? `the trainer is busy: ${status.busy}` : "the trainer writes nothing";
   refresh();
 }
 
@@ -26,7 +28,7 @@ export function refresh() {
   const since = written === null ? "" : ` since ${clock(written)}`;
   const [how, text] =
     connection === "broken" ? ["broken", `stale${since}: the sidecar does not answer`]
-    : isOld ? ["stale", `stale${since}: the trainer writes nothing`]
+    : isOld ? ["stale", `stale${since}: ${why}`]
     : connection === "polling" ? ["polling", "polling: no event stream"]
     : connection === "live" ? ["live", "live"]
     : ["connecting", "connecting"];

@@ -3,8 +3,7 @@
 import { age, byId, el, prose, setText, whenChanged } from "./dom.js";
 import { count, details } from "./format.js";
 
-/** A dead letter has a reason, a journal line has a kind and details. */
-const isDead = (event) => "reason" in event && !("detail" in event);
+const isDead = (event) => event.kind === "dead_letter";
 
 const entry = (event, ...body) =>
   el("li", {}, el("div", { class: "when" }, event.at ? age(event.at) : "–"), el("div", { class: "what" }, body));

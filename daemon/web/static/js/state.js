@@ -17,16 +17,16 @@ const small = (...children) => el("small", {}, ...children); // its second line
 
 function figures(status) {
   const { checkpoint, snapshot, matrix } = status;
-  const parts = Object.keys(matrix?.rows?.at(-1)?.parts ?? {}).length;
+  const parts = Object.keys(matrix.rows?.at(-1)?.parts ?? {}).length;
   return [
     figure("Step", "step", count(status.step), small(`epoch ${status.epoch}`)),
     figure("Speed", "rows_per_s", count(status.rows_per_s), small("rows/s")),
     figure("Lag", "lag_events", count(status.lag_events), small("events")),
     figure("Pending", "pending_rows", count(status.pending_rows), small("rows")),
-    figure("Average accuracy", "average_accuracy", score(matrix?.average_accuracy), parts ? small(`of ${count(parts)} parts`) : null),
-    figure("Forgetting", "forgetting", score(matrix?.forgetting), isNumber(matrix?.bwt) ? small(`transfer ${score(matrix.bwt)}`) : null),
-    figure("Checkpoint", "checkpoint", ...stamped(checkpoint?.seq, (seq) => String(seq).padStart(6, "0"), checkpoint?.at)),
-    figure("Snapshot", "snapshot", ...stamped(snapshot?.version, version, snapshot?.at)),
+    figure("Average accuracy", "average_accuracy", score(matrix.average_accuracy), parts ? small(`of ${count(parts)} parts`) : null),
+    figure("Forgetting", "forgetting", score(matrix.forgetting), isNumber(matrix.bwt) ? small(`transfer ${score(matrix.bwt)}`) : null),
+    figure("Checkpoint", "checkpoint", ...stamped(checkpoint.seq, (seq) => String(seq).padStart(6, "0"), checkpoint.at)),
+    figure("Snapshot", "snapshot", ...stamped(snapshot.version, version, snapshot.at)),
   ];
 }
 
@@ -70,7 +70,7 @@ export function show(status) {
   byId("now").dataset.level = level(status);
   const state = status.running ? status.state : `not running (was ${status.state})`;
   setText(byId("state"), state);
-  setText(byId("reason"), status.reason ?? "");
+  setText(byId("reason"), [status.reason, status.busy && `busy: ${status.busy}`].filter(Boolean).join(", "));
   setText(byId("focus"), status.task ? moment(status.task, status.phase) : "");
   setText(byId("namespace"), status.namespace ?? "");
   setText(byId("facts"), facts(status));
@@ -83,10 +83,10 @@ export function show(status) {
 const FIGURES = ["step", "epoch", "rows_per_s", "lag_events", "pending_rows", "matrix", "checkpoint", "snapshot"];
 const pick = (status) => Object.fromEntries(FIGURES.map((name) => [name, status[name]]));
 
-/** There has never been a status: say what to do. */
-export function showNothing() {
+/** No daemon has ever written its vitals: say what to do. */
+export function showNothing(error) {
   setText(byId("state"), "no daemon yet");
-  drawAdvice("start one with `mtld run`, or name its state directory to the sidecar with `--state`");
+  drawAdvice(error);
 }
 
 /** Every age on the page, as of now. */

@@ -15,7 +15,7 @@ function row(task, { losses, scores, focus, replayed }) {
     el("td", { text: task.kind ?? "–" }),
     el("td", { text: task.modality ?? "–" }),
     el("td", { text: count(task.columns) }),
-    el("td", { text: metrics(task.scores ?? scores[task.name]) }),
+    el("td", { text: metrics(scores[task.name]) }),
     el("td", { text: loss(losses[task.name]) }),
     el("td", { text: count(rows) }),
     el("td", {},
@@ -34,6 +34,6 @@ const draw = whenChanged((found) => {
   place.replaceChildren(list("Tasks", HEADINGS, found.tasks.map((task) => row(task, { ...found, replayed }))));
 });
 
-/** Show the tasks of a status; a score is the task's own, else that of the last snapshot. */
+/** Show the tasks of a status; a score is all metrics of the last snapshot, where there is a newer one that one. */
 export const show = (status) =>
-  draw({ tasks: status.tasks, losses: status.losses ?? {}, scores: status.snapshot?.scores ?? {}, focus: status.task });
+  draw({ tasks: status.tasks, losses: status.losses, scores: { ...status.snapshot.scores, ...status.scores }, focus: status.task });
