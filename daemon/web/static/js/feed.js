@@ -6,11 +6,11 @@ const POLL_MS = 3000;
 const RELEASES_MS = 10000; // aliases also move without an event: by `mtld snapshot promote`
 const TIMEOUT_MS = 10000;
 
-/** The JSON at a path, or null where the sidecar has none or does not answer. */
+/** The JSON at a path, errors in JSON included; null where the sidecar has none or does not answer. */
 async function get(path) {
   try {
     const reply = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
-    return reply.ok ? await reply.json() : null;
+    return reply.headers.get("Content-Type")?.startsWith("application/json") ? await reply.json() : null;
   } catch {
     return null; // the caller shows it: the indicator turns to "stale"
   }

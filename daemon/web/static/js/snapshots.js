@@ -30,7 +30,7 @@ function row(release) {
     el("td", { text: count(release.step) }),
     el("td", {}, Object.entries(release.scores ?? {}).map(([task, found]) =>
       el("span", { class: "pair" }, el("b", { text: task }), ` ${metrics(found)}`))),
-    el("td", {}, verdict(release.verdict)));
+    el("td", {}, release.error ? el("span", { class: "why", text: release.error }) : verdict(release.verdict)));
 }
 
 const draw = whenChanged((releases) => {

@@ -6,6 +6,12 @@ import { ofTask } from "./palette.js";
 
 const HEADINGS = [["Task"], ["Kind"], ["Input"], ["Outputs", "num"], ["Score"], ["Loss", "num"], ["Replay rows", "num"], ["Share of replay", "meter"]];
 
+/** The newest score with the name of its metric, which the last snapshot knows; else all metrics of that snapshot. */
+function known(task, { newest, published }) {
+  const [metric] = Object.keys(published[task] ?? {});
+  return newest[task] === undefined ? metrics(published[task]) : metrics(metric ? { [metric]: newest[task] } : newest[task]);
+}
+
 function row(task, { losses, scores, focus, replayed }) {
   const rows = task.replay_rows ?? 0;
   return el("tr", { "data-task": task.name },
@@ -15,7 +21,7 @@ function row(task, { losses, scores, focus, replayed }) {
     el("td", { text: task.kind ?? "–" }),
     el("td", { text: task.modality ?? "–" }),
     el("td", { text: count(task.columns) }),
-    el("td", { text: metrics(scores[task.name]) }),
+    el("td", { text: known(task.name, scores) }),
     el("td", { text: loss(losses[task.name]) }),
     el("td", { text: count(rows) }),
     el("td", {},
@@ -34,6 +40,11 @@ const draw = whenChanged((found) => {
   place.replaceChildren(list("Tasks", HEADINGS, found.tasks.map((task) => row(task, { ...found, replayed }))));
 });
 
-/** Show the tasks of a status; a score is all metrics of the last snapshot, where there is a newer one that one. */
+/** Show the tasks of a status. */
 export const show = (status) =>
-  draw({ tasks: status.tasks, losses: status.losses, scores: { ...status.snapshot.scores, ...status.scores }, focus: status.task });
+  draw({
+    tasks: status.tasks,
+    losses: status.losses,
+    scores: { newest: status.scores, published: status.snapshot.scores ?? {} },
+    focus: status.task,
+  });
