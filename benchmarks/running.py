@@ -57,6 +57,8 @@ class RunningDaemon:
         found = vitals.read(self.state / vitals.NAME)
         if found is None or self._process is None or found.pid != self._process.pid:
             return {}
+        if found.busy == "loading":
+            return {}
         return {name: getattr(found, name) for name in found.__slots__}
 
     def wait(self, condition: Any, timeout_s: float = 120.0, poll_s: float = 0.005) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,10 @@ class Durability:
             "publish": intent,
         }
         cut = take(self._machine, loop.reader.position, self._process, header)
-        self.checkpointer.stage(cut, self.publication.carry_out(intent, self._machine, cut.header))
+        with self._health.busy("publishing") if intent is not None else nullcontext():
+            then = self.publication.carry_out(intent, self._machine, cut.header)
+        self.checkpointer.stage(cut, then)
+        self._health.arrivals.staged()
         loop.steering.staged()
         self._staged_at = monotonic()
         self._events_since = 0
@@ -128,6 +132,7 @@ class Durability:
     def resume_from(self, header: Json) -> None:
         """Carry out what the checkpoint we start from has caused and its process may not have lived to do."""
         self.log_bytes = int(header["log_bytes"])
+        self._health.resumed(header)
         self.committer.durable(header, self.checkpointer.retained())
         finish = self.publication.carry_out(header["publish"], self._machine, header)
         if finish is not None:
@@ -161,6 +166,6 @@ class Durability:
         if outcome.header["publish"] is not None:
             self.publication.ask(outcome.header["publish"]["reason"])
         detail = f"{outcome.reason[:200]}; tried again in at most {self._retry_s:g} s"
-        self._health.fault("checkpoint_failed", detail)
+        self._health.checkpoint_failed(detail)
         self._retry_at = monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, RETRY_S[1])

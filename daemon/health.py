@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import structlog
 
 from daemon import vitals
+from daemon.tally import CHECKPOINT_S, STEP_S, Arrivals, Histogram
 from daemon.types import Vitals
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     from daemon.checkpointer import Written
     from daemon.loop import Loop
+    from daemon.machine import LogMachine
     from daemon.publication import Published
     from daemon.types import Bounds, Json
 
 WRITE_S = 1.0  # how often the vitals file is replaced; also how stale `status` may be
 SOON_S = 0.1  # after a change of state
+MATRIX_ROWS = 32  # of the accuracy matrix that are told, the newest
+MATRIX_PARTS = 64  # columns of it, the youngest; both keep the file small for a daemon of any age
+# s after which the loop hangs rather than works, by what it is busy with and writes no vitals meanwhile.
+BUSY_S = {"loading": 600.0, "evaluation": 300.0, "publishing": 300.0, "checkpoint": 600.0}
 
 log = structlog.get_logger("mtld")
 
@@ -30,14 +42,22 @@ log = structlog.get_logger("mtld")
 class Health:
     """Facts for `status`; nothing here is read back by the loop but `write_s`, which only times checkpoints."""
 
-    def __init__(self, path: Path, namespace: str, broker: str, build: Json) -> None:
+    def __init__(self, path: Path, namespace: str, broker: str = "") -> None:
         self.path = path
-        self.build = build
+        self.build: Json = {}
         self.write_s = 0.0  # how long the last checkpoint took to write
         self.last_snapshot: Json = {}
+        self.broker_up = False
+        self.step_seconds = Histogram(STEP_S)
+        self.arrivals = Arrivals()
+        self._waits = Histogram(CHECKPOINT_S)
+        self._totals: Counter[str] = Counter()
         self._vitals = Vitals(
-            pid=os.getpid(), boot=uuid.uuid4().hex, namespace=namespace, broker=broker
-        )
+            pid=os.getpid(), pid_namespace=vitals.pid_namespace(), boot=uuid.uuid4().hex,
+            started_at=vitals.now(), namespace=namespace, broker=broker,
+        )  # fmt: skip
+        self._matrix_rows: Sequence[Json] = ()
+        self._last_switch: Json = {}
         self._next_write = 0.0
         self._entries_added: int | None = None
         self._rate_from = (monotonic(), 0)
@@ -46,7 +66,50 @@ class Health:
     def boot(self) -> str:
         return self._vitals.boot
 
+    # -- what the loop is doing --------------------------------------------------------------------------------
+
+    def begin(self, what: str) -> None:
+        """Say what keeps the loop from writing vitals, and until when that is no reason to think that it hangs."""
+        until = datetime.now(UTC) + timedelta(seconds=BUSY_S[what])
+        self._vitals.busy, self._vitals.busy_until = what, until.isoformat(timespec="seconds")
+        self._put()
+
+    def end(self) -> None:
+        """The loop ticks again."""
+        self._vitals.busy = self._vitals.busy_until = ""
+        self._next_write = 0.0
+
+    @contextmanager
+    def busy(self, what: str) -> Generator[None]:
+        """Busy as long as this block takes."""
+        before = self._vitals.busy, self._vitals.busy_until
+        self.begin(what)
+        try:
+            yield
+        finally:
+            self.end()
+            self._vitals.busy, self._vitals.busy_until = before
+
     # -- facts -----------------------------------------------------------------------------------------------
+
+    def connected(self, broker: str, build: Json) -> None:
+        """The server answers and the engine is built."""
+        self.build, self.broker_up = build, True
+        self._vitals.broker, self._vitals.build = broker, {"version": _version(), **build}
+
+    def count(self, what: str) -> None:
+        """One more of something that `totals` tells of this process."""
+        self._totals[what] += 1
+
+    def scored(self, scores: Mapping[str, float | None]) -> None:
+        """Hold-outs were scored: the primary metric of each task, None where it is not defined."""
+        known = {task: score for task, score in scores.items() if score is not None}
+        self._vitals.scores = {**self._vitals.scores, **known}
+
+    def switched(self, seconds: float) -> None:
+        """A task switch took so long, its evaluation included."""
+        self.count("task_switches")
+        self._vitals.switch_s = round(seconds, 4)
 
     def state(self, state: str, reason: str = "") -> None:
         """Enter a named state; a change is written soon."""
@@ -83,7 +146,18 @@ class Health:
         """The build differs from the checkpoint's, so the run goes on but not bit for bit."""
         self._vitals.bit_exact, self._vitals.bit_exact_reason = False, reason
 
+    def resumed(self, header: Json) -> None:
+        """The checkpoint that this process goes on from is the last one until it writes its own."""
+        self._vitals.checkpoint = {name: header.get(name) for name in ("seq", "step", "at")}
+
+    def checkpoint_failed(self, detail: str) -> None:
+        """What it held waits for the next one."""
+        self.count("checkpoint_failures")
+        self.fault("checkpoint_failed", detail)
+
     def checkpointed(self, written: Written) -> None:
+        self.count("checkpoints")
+        self.arrivals.durable(datetime.now(UTC).timestamp() * 1e3, self._waits)
         self.write_s = written.write_s
         self._vitals.checkpoint = {
             "seq": written.seq, "step": written.header["step"], "at": vitals.now(),
@@ -96,6 +170,8 @@ class Health:
         if published.error:
             self.fault("snapshot_failed", published.error)
             return
+        self.count("snapshots_published")
+        self.scored({task: _primary(found) for task, found in (published.scores or {}).items()})
         self.last_snapshot = {
             "version": published.version,
             "at": vitals.now(),
@@ -113,6 +189,10 @@ class Health:
             return
         self._next_write = now + WRITE_S
         self._fill(loop, now)
+        self._put()
+
+    def _put(self) -> None:
+        self._vitals.written_at = vitals.now()
         vitals.write(self.path, self._vitals)
 
     def _fill(self, loop: Loop, now: float) -> None:
@@ -123,7 +203,6 @@ class Health:
         if now - since >= WRITE_S:
             told.rows_per_s = round(max(0, trained - rows) / (now - since), 1)
             self._rate_from = (now, trained)
-        told.written_at = vitals.now()
         told.epoch, told.token, told.step = (
             loop.process.epoch,
             loop.process.token,
@@ -135,10 +214,68 @@ class Health:
         if self._entries_added is not None:
             told.lag_events = max(0, self._entries_added - loop.reader.position.n)
         told.pending_rows = len(machine.batcher)
-        told.counters = asdict(machine.counters)
         told.replay_rows, told.replay_bytes = described["replay_rows"], described["replay_bytes"]
-        told.events = list(machine.outbox.recent)
+        told.events = machine.outbox.newest()
+        told.broker_up = self.broker_up
+        told.paused, told.paused_until = loop.process.paused, loop.process.paused_until
+        self._count_up(machine)
+        self._learned(machine)
+        told.skipped_steps = described["skipped_steps"]
+
+    def _count_up(self, machine: LogMachine) -> None:
+        told = self._vitals
+        told.counters = asdict(machine.counters)
+        told.totals = dict(self._totals)
+        told.dead_reasons = dict(machine.outbox.dead_reasons)
+        told.step_seconds = self.step_seconds.to_dict()
+        told.event_checkpoint_seconds = self._waits.to_dict()
+
+    def _learned(self, machine: LogMachine) -> None:
+        """Losses, scores and the matrix; reading a loss is the only wait for the device, once a second."""
+        told, tasks = self._vitals, machine.engine.tasks
+        if machine.last_switch is not self._last_switch:
+            self._last_switch = machine.last_switch
+            self.scored(machine.last_switch.get("scores", {}))
+        if machine.engine.matrix_rows is not self._matrix_rows:
+            self._matrix_rows = machine.engine.matrix_rows
+            told.matrix = _shown(machine.engine.matrix(present=False))
+        losses = told.losses | {name: float(loss) for name, loss in machine.last_losses.items()}
+        told.losses = {k: v for k, v in losses.items() if k in tasks and isfinite(v)}
+        told.scores = {task: score for task, score in told.scores.items() if task in tasks}
 
     def stopped(self, loop: Loop) -> None:
         self.state("stopped")
         self.write(loop, force=True)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("mtld")
+    except metadata.PackageNotFoundError:
+        return "unknown"  # run from its source, not installed
+
+
+def _primary(scores: Mapping[str, float | None]) -> float | None:
+    """The first of a task's metrics, which stands for it."""
+    return next(iter(scores.values()), None)
+
+
+def _shown(report: Json) -> Json:
+    """The accuracy matrix within the bounds of the file."""
+    names = dict.fromkeys(part for row in report["rows"] for part in row["parts"])
+    shown = set(list(names)[-MATRIX_PARTS:])
+
+    def some(parts: Mapping[str, float]) -> dict[str, float]:
+        return {part: score for part, score in parts.items() if part in shown}
+
+    rows = [
+        {
+            "step": row["step"],
+            "task": row["task"],
+            "phase": row["phase"],
+            "parts": some(row["parts"]),
+        }
+        for row in report["rows"][-MATRIX_ROWS:]
+    ]
+    by_part = {name: some(report[name]) for name in ("best", "min_acc")}
+    return {**report, "rows": rows, **by_part}

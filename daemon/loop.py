@@ -38,6 +38,7 @@ BARRIER_S = (
 )
 IDLE_S = 0.1  # how long an idle loop sleeps on the log at a time
 FENCE_S = 1.0  # how often the server is asked whether anything was lost
+SWITCH = b"mtl.task.switch.v1"
 BACK_OFF_S = (0.05, 2.0)  # first and longest wait between two attempts to reach the server
 
 
@@ -87,6 +88,7 @@ class Loop:
         while not self.steering.is_drained:
             try:
                 self._repair()
+                self.health.broker_up = True
                 self._tick()
                 self._back_off = BACK_OFF_S[0]
                 self._is_out.clear()
@@ -98,6 +100,7 @@ class Loop:
                 self._wait_out("broker_full", error)
             except BrokerUnreachable as error:
                 self._broken = self._broken or error
+                self.health.broker_up = False
                 self._wait_out("broker_down", error)
         self.health.stopped(self)
 
@@ -152,7 +155,7 @@ class Loop:
         """Apply one entry whole: machine, watermark, and any loss that shows belong to the same cut."""
         self.health.state("training")
         switched = self.machine.last_switch
-        key = self.machine.enter(entry)
+        key = self._applied(entry)
         self.durability.applied(sum(map(len, entry.fields.values())))
         try:
             self.reader.advance(entry, key)
@@ -167,8 +170,25 @@ class Loop:
             self.durability.ask()
         self._waiting_since = self._waiting_since or monotonic()
 
+    def _applied(self, entry: Entry) -> bytes:
+        """Let the machine apply it; a switch scores every hold-out, which may take longer than a tick should."""
+        if entry.fields.get(b"type") != SWITCH:
+            key = self.machine.enter(entry)
+        else:
+            before, begin = self.machine.last_switch, monotonic()
+            with self.health.busy("evaluation"):
+                key = self.machine.enter(entry)
+            if before is not self.machine.last_switch:
+                self.health.switched(monotonic() - begin)
+        self.health.arrivals.applied(entry.id)
+        return key
+
     def _train(self) -> None:
-        while self.machine.train_one():
+        while True:
+            begin = monotonic()
+            if not self.machine.train_one():
+                return
+            self.health.step_seconds.add(monotonic() - begin)
             reach("stepped")
             if not self._has_stepped:
                 self._has_stepped = True

@@ -23,6 +23,10 @@ from mtl_engine.errors import BadRows, EngineError
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from daemon.config import Stream
     from daemon.types import Entry, Envelope, Json, Limits, Payload
     from mtl_engine.engine import Engine
@@ -46,6 +50,7 @@ class LogMachine:
         self.counters = Counters()
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
+        self.last_losses: Mapping[str, Tensor] = {}  # of the last step, on the device
         self._limits = limits
         self._seed = seed
 
@@ -179,7 +184,7 @@ class LogMachine:
             self._bury(entry, error.reason, str(error))
 
     def _step(self, batch: list[Rows]) -> None:
-        self.engine.step(batch)
+        self.last_losses = self.engine.step(batch).losses
         self.counters.trained_rows += sum(len(rows) for rows in batch)
 
     def _known(self, task: str) -> None:

@@ -6,9 +6,10 @@ keeps the number of the last item it took (`epoch:seq`), and whatever that cover
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 CAPACITY = 10_000  # items; a fuller outbox stops reading, since dropping a dead letter would be a silent loss
 
-RECENT = 8  # journal lines shown by `status`
+RECENT = 8  # journal lines shown by `status`, and as many dead letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,10 @@ class Outbox:
         self.epoch = 1
         self.next_seq = 1
         self._items: deque[Item] = deque()
-        self.recent: deque[Json] = deque(maxlen=RECENT)  # for `status`, not part of the state
+        # For `status`, not part of the state: they begin anew with every process.
+        self.recent: deque[Json] = deque(maxlen=RECENT)
+        self.recent_dead: deque[Json] = deque(maxlen=RECENT)
+        self.dead_reasons: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -59,8 +63,16 @@ class Outbox:
         """Append one item under the current epoch."""
         self._items.append(Item(self.epoch, self.next_seq, kind, body))
         self.next_seq += 1
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
         if kind == "journal":
-            self.recent.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), **body})
+            self.recent.append({"at": at, **body})
+        else:
+            self.dead_reasons[str(body.get("reason"))] += 1
+            self.recent_dead.append({"at": at, "kind": "dead_letter", **body})
+
+    def newest(self) -> list[Json]:
+        """The last journal lines and dead letters, oldest first."""
+        return sorted([*self.recent, *self.recent_dead], key=itemgetter("at"))
 
     def up_to(self, seq: int, limit: int = 500) -> list[Item]:
         """The oldest waiting items whose number is at most `seq`, at most `limit` of them."""

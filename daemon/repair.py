@@ -29,7 +29,8 @@ def reconnect(loop: Loop) -> None:
 
 def regressed(loop: Loop, error: StreamRegressed) -> None:
     """A new epoch from the newest watermark that still exists, durable before anything is read."""
-    loop.durability.wait(loop)
+    with loop.health.busy("checkpoint"):
+        loop.durability.wait(loop)
     bounds = loop.source.bounds()
     retained = [position_of(header) for header in loop.durability.checkpointer.retained()]
     position = loop.reader.regress(retained)
@@ -51,5 +52,6 @@ def regressed(loop: Loop, error: StreamRegressed) -> None:
     }
     loop.journal("stream_regressed", detail)
     loop.health.fault("stream_regressed", error.detail)
-    loop.durability.stage(loop)
-    loop.durability.wait(loop)
+    with loop.health.busy("checkpoint"):
+        loop.durability.stage(loop)
+        loop.durability.wait(loop)

@@ -210,14 +210,25 @@ class Vitals:
     """How the trainer is, as of `written_at`; one small JSON file, written by rename, read by `status`.
 
     `state` is one of starting, recovering, training, idle, paused, draining, stopped, broker_down,
-    broker_full, stream_exhausted, diverged. `faults` are named conditions with a count and the time of the last.
+    broker_full, stream_exhausted, outbox_full, diverged. `faults` are named conditions with a count and the time of
+    the last. What is counted in `totals`, `dead_reasons` and the two histograms begins at 0 with every process.
     """
 
     written_at: str = ""  # RFC 3339, UTC
+    started_at: str = ""
     pid: int = 0
+    pid_namespace: str = ""  # where that number means something
     boot: str = ""  # nonce of this process
+    build: Json = field(default_factory=dict[str, Any])  # version, torch, device, ...
     state: str = "starting"
     reason: str = ""
+    busy: str = (
+        ""  # what keeps the loop from writing this file: loading, evaluation, publishing ...
+    )
+    busy_until: str = ""  # and when it hangs rather than works
+    broker_up: bool = False
+    paused: str | None = None  # the reason, while paused
+    paused_until: str | None = None
     namespace: str = ""
     broker: str = ""  # "valkey 9.1.2 unix:///…", without a password
     epoch: int = 0
@@ -229,10 +240,22 @@ class Vitals:
     tasks: list[Json] = field(
         default_factory=list[Json]
     )  # name, modality, kind, classes, rows, scores
+    losses: Json = field(default_factory=dict[str, Any])  # of the last step with rows of the task
+    scores: Json = field(default_factory=dict[str, Any])  # newest, on the hold-outs, by task
+    # rows (newest 32), average_accuracy, forgetting, bwt; best and min_acc by part
+    matrix: Json = field(default_factory=dict[str, Any])
     watermark: str = "0-0"
     lag_events: int | None = None
     pending_rows: int = 0
     counters: Json = field(default_factory=dict[str, Any])
+    skipped_steps: int = 0
+    totals: Json = field(
+        default_factory=dict[str, Any]
+    )  # checkpoints, task_switches, rollbacks ...
+    dead_reasons: Json = field(default_factory=dict[str, Any])  # reason -> events
+    step_seconds: Json = field(default_factory=dict[str, Any])  # histogram: bounds, counts, sum
+    event_checkpoint_seconds: Json = field(default_factory=dict[str, Any])  # the same
+    switch_s: float | None = None  # the last task switch
     replay_rows: int = 0
     replay_bytes: int = 0
     checkpoint: Json = field(
@@ -245,4 +268,6 @@ class Vitals:
     faults: Json = field(
         default_factory=dict[str, Any]
     )  # name -> {"count": n, "last": RFC 3339, "detail": str}
-    events: list[Json] = field(default_factory=list[Json])  # the last few journal lines
+    events: list[Json] = field(
+        default_factory=list[Json]
+    )  # the last journal lines and dead letters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -17,8 +17,10 @@ MAX_BYTES = (
     4 * 1024 * 1024
 )  # a larger file is not ours; ours has bounded lists and stays below 100 KiB
 CLOCK_SLACK_S = 2.0  # process start times have a resolution of 10 ms, wall clocks are slewed
+FRESH_S = 30.0  # vitals younger than this prove a process that cannot be seen from here, in another container
 
-_KNOWN = frozenset(one.name for one in fields(Vitals))
+_NAMES = tuple(one.name for one in fields(Vitals))
+_BLANK = Vitals()
 
 
 def now() -> str:
@@ -26,19 +28,26 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def age_s(stamp: str) -> float | None:
-    """Seconds since a stamp, or None where it is empty or not a time."""
+def unix_s(stamp: str) -> float | None:
+    """A stamp as seconds since 1970, or None where it is empty or not a time."""
     try:
         then = datetime.fromisoformat(stamp)
     except ValueError:
         return None
-    return (datetime.now(UTC) - then).total_seconds() if then.tzinfo else None
+    return then.timestamp() if then.tzinfo else None
+
+
+def age_s(stamp: str) -> float | None:
+    """Seconds since a stamp, or None where it is empty or not a time."""
+    then = unix_s(stamp)
+    return None if then is None else datetime.now(UTC).timestamp() - then
 
 
 def write(path: Path, vitals: Vitals) -> None:
     """Replace the file whole. It is not fsynced: after a power cut it says nothing that is still true."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(finite.dumps(asdict(vitals), separators=(",", ":")), encoding="utf-8")
+    told = {name: getattr(vitals, name) for name in _NAMES}  # asdict would copy all of it first
+    temporary.write_text(finite.dumps(told, separators=(",", ":")), encoding="utf-8")
     temporary.replace(path)
 
 
@@ -52,14 +61,34 @@ def read(path: Path) -> Vitals | None:
         return None
     if not isinstance(found, dict):
         return None
-    known = {key: value for key, value in cast("Json", found).items() if key in _KNOWN}
-    return Vitals(**known)
+    told = cast("Json", found)
+    known = {name: told[name] for name in _NAMES if name in told}
+    return Vitals(**known) if all(_fits(name, value) for name, value in known.items()) else None
+
+
+def pid_namespace() -> str:
+    """Where the pids that this process sees mean something; empty where nobody says so."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a value has the type of that field, so that nobody who reads it must look again."""
+    blank: object = getattr(_BLANK, name)
+    if blank is None:
+        return value is None or isinstance(value, str | int | float)
+    is_number = isinstance(blank, float) and isinstance(value, int)
+    return is_number or isinstance(value, type(blank))
 
 
 def is_alive(vitals: Vitals) -> bool:
     """Whether the process that wrote these vitals still runs; one that took over its pid does not count."""
     if vitals.pid <= 0:
         return False
+    if vitals.pid_namespace and vitals.pid_namespace != pid_namespace():
+        return _is_fresh(vitals)
     try:
         os.kill(vitals.pid, 0)
     except ProcessLookupError:
@@ -70,6 +99,13 @@ def is_alive(vitals: Vitals) -> bool:
     if running_s is None or since_written_s is None:
         return running_s is not None
     return running_s + CLOCK_SLACK_S >= since_written_s
+
+
+def _is_fresh(vitals: Vitals) -> bool:
+    """Whether they were written lately, or the loop has said that it will be busy until later than now."""
+    written_s, late_s = age_s(vitals.written_at), age_s(vitals.busy_until)
+    is_busy = bool(vitals.busy) and late_s is not None and late_s <= 0
+    return is_busy or (written_s is not None and written_s <= FRESH_S)
 
 
 def _running_s(pid: int) -> float | None:

@@ -208,9 +208,14 @@ class Engine:
             self._outputs(task, self._trainer.registry.check(task, x)[0])
         )
 
-    def matrix(self) -> Json:
-        """The accuracy matrix with a row for the present, average accuracy, forgetting and backward transfer."""
-        return self._matrix.report(self._row() if self.step_count else None)
+    def matrix(self, *, present: bool = True) -> Json:
+        """The accuracy matrix, average accuracy, forgetting and backward transfer; a row for `present` scores anew."""
+        return self._matrix.report(self._row() if present and self.step_count else None)
+
+    @property
+    def matrix_rows(self) -> Sequence[Json]:
+        """The rows that are kept, oldest first; another object once one was added."""
+        return self._matrix.rows
 
     def describe(self) -> Json:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""

@@ -167,7 +167,8 @@ class Matrix:
     They are taken over parts (a task's rows of one phase), each scored with its task's primary metric:
     average accuracy = mean over parts at the end; forgetting = mean over older parts of their best score
     before the end minus the last; BWT = mean of the last score minus the first (Lopez-Paz and Ranzato 2017,
-    arXiv 1706.08840; Chaudhry et al. 2018, arXiv 1801.10112).
+    arXiv 1706.08840; Chaudhry et al. 2018, arXiv 1801.10112); min-ACC = the lowest score of a part in any row
+    (De Lange et al. 2023, arXiv 2205.13452).
     """
 
     def __init__(self) -> None:
@@ -187,7 +188,9 @@ class Matrix:
         """All rows and the numbers; `last` is a row for the present, not kept."""
         rows = self.rows if last is None else [*self.rows, last]
         if not rows:
-            return {"rows": [], "average_accuracy": None, "forgetting": None, "bwt": None}
+            return {
+                "rows": [], "average_accuracy": None, "forgetting": None, "bwt": None, "best": {}, "min_acc": {}
+            }  # fmt: skip
         end: dict[str, float] = rows[-1]["parts"]
         earlier = {
             part: [row["parts"][part] for row in rows[:-1] if part in row["parts"]] for part in end
@@ -198,6 +201,8 @@ class Matrix:
             "average_accuracy": _mean([end[part] for part in end]),
             "forgetting": _mean([max(earlier[part]) - end[part] for part in older]),
             "bwt": _mean([end[part] - earlier[part][0] for part in older]),
+            "best": {part: max([*earlier[part], end[part]]) for part in end},
+            "min_acc": {part: min([*earlier[part], end[part]]) for part in end},
         }
 
 

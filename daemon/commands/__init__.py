@@ -3,6 +3,7 @@
 COMMANDS: dict[str, str] = {
     "run": "daemon.commands.run:run",
     "demo": "daemon.commands.demo:demo",
+    "sidecar": "daemon.commands.sidecar:sidecar",
     "status": "daemon.commands.status:status",
     "doctor": "daemon.commands.doctor:doctor",
     "push": "daemon.commands.push:push",

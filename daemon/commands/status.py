@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from daemon import vitals as vitals_file
 from daemon.commands.shared import Call, Output, ago, columns, fit, size, verb
+from daemon.condition import judge
 from daemon.errors import NotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from daemon.types import Json, Vitals
+    from daemon.types import Json
 
-SILENT_S = 30.0  # a loop writes its vitals every second, whatever it does; beyond this it hangs
 WATCH_S = 2.0
-RECENT_S = 3600.0  # a fault older than this is history, not a reason to be degraded
-LAG_EVENTS = 10_000  # the default bound of producers: at it they wait
-
-HEALTHY = frozenset({"training", "idle"})
-TRANSIENT = frozenset({"starting", "recovering", "draining"})
-_ADVICE = {
-    "paused": "`mtld resume` when you are ready",
-    "draining": "wait: it checkpoints and stops",
-    "starting": "wait: it takes the lease and loads its state",
-    "recovering": "wait: it loads the last checkpoint; if it takes minutes, read its log",
-    "stopped": "start it again with `mtld run`",
-    "broker_down": "start or reach the server; the daemon tries again by itself (`mtld doctor`)",
-    "broker_full": "give the server memory or stop producers; nothing is lost meanwhile (`mtld doctor`)",
-    "stream_exhausted": "a producer used the last stream id: delete the stream, then restart its producers",
-    "diverged": "the loss is not finite: `mtld pause`, then lower the learning rate and restart",
-}
 
 
 @verb()
@@ -74,70 +56,6 @@ def _once(call: Call, check: bool) -> int:
     if not report["running"]:
         return NotRunning.exit_code
     return 5 if check and report["degraded"] else 0
-
-
-def judge(vitals: Vitals, state_dir: Path) -> Json:
-    """The vitals as a report: alive or not, degraded or not and why, and what to do next."""
-    running = vitals_file.is_alive(vitals) and vitals.state != "stopped"
-    written_s = vitals_file.age_s(vitals.written_at)
-    problems = list(_problems(vitals, written_s)) if running else []
-    return {
-        "running": running,
-        "degraded": bool(problems),
-        "problems": problems,
-        "advice": _advice(vitals, running, problems),
-        "state_dir": str(state_dir),
-        "written_s_ago": written_s,
-        "accounting": accounting(vitals.counters, vitals.pending_rows),
-        **asdict(vitals),
-    }
-
-
-def accounting(counters: Json, pending_rows: int) -> Json:
-    """Rows sent and what became of them; lost is counted in events, as nobody knows how many rows they had."""
-    parts = {
-        "trained": int(counters.get("trained_rows", 0)),
-        "held_out": int(counters.get("held_out_rows", 0)),
-        "duplicate": int(counters.get("duplicate_rows", 0)),
-        "dead": int(counters.get("dead_rows", 0)),
-        "pending": pending_rows,
-    }
-    return {
-        "sent": sum(parts.values()),
-        **parts,
-        "lost_events": int(counters.get("lost_events", 0)),
-        "lost_is_lower_bound": bool(counters.get("lost_is_lower_bound", False)),
-        "dead_events": int(counters.get("dead_events", 0)),
-    }
-
-
-def _problems(vitals: Vitals, written_s: float | None) -> Iterator[str]:
-    if written_s is None or written_s > SILENT_S:
-        yield f"silent for {ago(written_s)}"
-    if vitals.state not in HEALTHY | TRANSIENT:
-        yield vitals.state
-    if (vitals.lag_events or 0) >= LAG_EVENTS:
-        yield f"lag of {vitals.lag_events} events"
-    for name, fault in vitals.faults.items():
-        since = vitals_file.age_s(str(fault.get("last", "")))
-        if since is not None and since < RECENT_S and name != vitals.state:
-            yield name
-
-
-def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
-    if not running:
-        return "start it with `mtld run`; it resumes at its last checkpoint"
-    if problems and problems[0].startswith("silent"):
-        return f"it runs (pid {vitals.pid}) but reports nothing: read its log, then kill -9 is safe"
-    if vitals.state in _ADVICE:
-        return _ADVICE[vitals.state]
-    if vitals.counters.get("lost_events"):
-        return "events were lost unread: see `mtld tail` for when, and send them again"
-    if vitals.counters.get("dead_events"):
-        return "some events were refused: `mtld dead list` says why"
-    if problems:
-        return "see the faults below; `mtld doctor` looks for causes"
-    return "nothing; send data with `mtld push`" if vitals.state == "idle" else "nothing"
 
 
 def lines(report: Json) -> Iterator[str]:

@@ -115,9 +115,10 @@ class DaemonProcess:
     # -- what it says ----------------------------------------------------------------------------------------
 
     def vitals(self) -> Vitals | None:
-        """What this very process last wrote of itself, None before the first time."""
+        """What the loop of this very process last wrote of itself, None before the first time."""
         found = vitals.read(self.state / vitals.NAME)
-        return found if found is not None and found.pid == self.pid else None
+        is_ours = found is not None and found.pid == self.pid and found.busy != "loading"
+        return found if is_ours else None
 
     def wait(
         self, condition: Callable[[Vitals], Any], timeout_s: float = START_S, what: str = ""

@@ -34,8 +34,8 @@ def test_the_vendored_library_is_as_it_was_fetched_with_its_licence_and_pinned_v
 
 def test_an_installed_package_contains_every_file_of_the_page() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = settings["tool"]["setuptools"]["package-data"]["daemon"]
-    packed = {path for pattern in patterns for path in (ROOT / "daemon").glob(pattern)}
+    patterns = settings["tool"]["setuptools"]["package-data"]["daemon.web"]
+    packed = {path for pattern in patterns for path in (ROOT / "daemon" / "web").glob(pattern)}
     assert set(FILES) <= packed
 
 

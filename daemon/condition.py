@@ -1,0 +1,139 @@
+"""What the vitals mean: alive, ready, degraded and why, and what to do next; shared by `status`, probes and page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from daemon import vitals as vitals_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from daemon.types import Json, Vitals
+
+SILENT_S = 30.0  # a loop writes its vitals every second, whatever it does; beyond this it hangs
+RECENT_S = 3600.0  # a fault older than this is history, not a reason to be degraded
+LAG_EVENTS = 10_000  # the default bound of producers: at it they wait
+
+HEALTHY = frozenset({"training", "idle"})
+TRANSIENT = frozenset({"starting", "recovering", "draining"})
+UNREADY = frozenset({"starting", "recovering", "draining", "stopped", "diverged"})
+_ADVICE = {
+    "paused": "`mtld resume` when you are ready",
+    "draining": "wait: it checkpoints and stops",
+    "starting": "wait: it takes the lease and loads its state",
+    "recovering": "wait: it loads the last checkpoint; if it takes minutes, read its log",
+    "stopped": "start it again with `mtld run`",
+    "broker_down": "start or reach the server; the daemon tries again by itself (`mtld doctor`)",
+    "broker_full": "give the server memory or stop producers; nothing is lost meanwhile (`mtld doctor`)",
+    "stream_exhausted": "a producer used the last stream id: delete the stream, then restart its producers",
+    "diverged": "the loss is not finite: `mtld pause`, then lower the learning rate and restart",
+}
+
+
+def judge(vitals: Vitals, state_dir: Path) -> Json:
+    """The vitals as a report: alive or not, degraded or not and why, and what to do next."""
+    running = is_running(vitals)
+    written_s = vitals_file.age_s(vitals.written_at)
+    problems = list(_problems(vitals)) if running else []
+    return {
+        "running": running,
+        "degraded": bool(problems),
+        "problems": problems,
+        "advice": _advice(vitals, running, problems),
+        "state_dir": str(state_dir),
+        "written_s_ago": written_s,
+        "accounting": accounting(vitals.counters, vitals.pending_rows),
+        **asdict(vitals),
+    }
+
+
+def is_running(vitals: Vitals) -> bool:
+    """Whether the daemon of these vitals runs, be it well or badly."""
+    return vitals_file.is_alive(vitals) and vitals.state != "stopped"
+
+
+def not_live(vitals: Vitals | None) -> str:
+    """Why the process should be restarted: it is gone or hangs. Empty where its loop ticks or may be busy for longer.
+
+    A daemon that is paused, diverged or without a server ticks, and no restart would help it.
+    """
+    if vitals is None:
+        return "no daemon has written its vitals here"
+    if not is_running(vitals):
+        return f"no daemon runs; the last one was {vitals.state}"
+    return silence(vitals)
+
+
+def silence(vitals: Vitals) -> str:
+    """For how long the loop has not ticked, where that is longer than it may be; else empty."""
+    written_s = vitals_file.age_s(vitals.written_at)
+    if written_s is not None and written_s <= SILENT_S:
+        return ""
+    told = "silent" if written_s is None else f"silent for {written_s:.0f} s"
+    if not vitals.busy:
+        return told
+    late_s = vitals_file.age_s(vitals.busy_until)
+    return "" if late_s is not None and late_s <= 0 else f"{told}, longer than {vitals.busy} takes"
+
+
+def not_ready(vitals: Vitals | None) -> str:
+    """Why it does not train what is sent now; empty where it does."""
+    reason = not_live(vitals)
+    if vitals is None or reason:
+        return reason
+    if vitals.state in UNREADY:
+        return vitals.state
+    if vitals.paused is not None or vitals.state == "paused":
+        return f"paused: {vitals.paused}"
+    return "" if vitals.broker_up else "the server does not answer"
+
+
+def accounting(counters: Json, pending_rows: int) -> Json:
+    """Rows sent and what became of them; lost is counted in events, as nobody knows how many rows they had."""
+    parts = {
+        "trained": int(counters.get("trained_rows", 0)),
+        "held_out": int(counters.get("held_out_rows", 0)),
+        "duplicate": int(counters.get("duplicate_rows", 0)),
+        "dead": int(counters.get("dead_rows", 0)),
+        "pending": pending_rows,
+    }
+    return {
+        "sent": sum(parts.values()),
+        **parts,
+        "lost_events": int(counters.get("lost_events", 0)),
+        "lost_is_lower_bound": bool(counters.get("lost_is_lower_bound", False)),
+        "dead_events": int(counters.get("dead_events", 0)),
+    }
+
+
+def _problems(vitals: Vitals) -> Iterator[str]:
+    silent = silence(vitals)
+    if silent:
+        yield silent
+    if vitals.state not in HEALTHY | TRANSIENT:
+        yield vitals.state
+    if (vitals.lag_events or 0) >= LAG_EVENTS:
+        yield f"lag of {vitals.lag_events} events"
+    for name, fault in vitals.faults.items():
+        since = vitals_file.age_s(str(fault.get("last", "")))
+        if since is not None and since < RECENT_S and name != vitals.state:
+            yield name
+
+
+def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
+    if not running:
+        return "start it with `mtld run`; it resumes at its last checkpoint"
+    if problems and problems[0].startswith("silent"):
+        return f"it runs (pid {vitals.pid}) but reports nothing: read its log, then kill -9 is safe"
+    if vitals.state in _ADVICE:
+        return _ADVICE[vitals.state]
+    if vitals.counters.get("lost_events"):
+        return "events were lost unread: see `mtld tail` for when, and send them again"
+    if vitals.counters.get("dead_events"):
+        return "some events were refused: `mtld dead list` says why"
+    if problems:
+        return "see the faults below; `mtld doctor` looks for causes"
+    return "nothing; send data with `mtld push`" if vitals.state == "idle" else "nothing"

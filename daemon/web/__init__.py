@@ -1,0 +1,1 @@
+"""What the sidecar is made of: the server and its answers, the history, the stream of events, metrics, GPUs."""
