@@ -17,7 +17,7 @@ function row(task, { losses, scores, focus, replayed }) {
   return el("tr", { "data-task": task.name },
     el("th", { scope: "row" },
       el("span", { class: "swatch", vars: { "--c": `var(${ofTask(task.name)})` } }), task.name,
-      task.name === focus ? el("span", { class: "chip", text: "active" }) : null),
+      task.name === focus ? [" ", el("span", { class: "chip", text: "active" })] : []),
     el("td", { text: task.kind ?? "–" }),
     el("td", { text: task.modality ?? "–" }),
     el("td", { text: count(task.columns) }),
