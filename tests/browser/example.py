@@ -165,11 +165,32 @@ def _mean(values: list[float]) -> float | None:
 
 def releases() -> list[Json]:
     """Four snapshots, the newest refused by the gate."""
+    fell = {
+        "score": 0.842,
+        "best": 0.913,
+        "tolerance": 0.02,
+        "rows": 412,
+        "is_within": False,
+        "why": "",
+    }
+    within = {
+        "score": 0.895,
+        "best": 0.902,
+        "tolerance": 0.02,
+        "rows": 500,
+        "is_within": True,
+        "why": "",
+    }
+    promoted = {
+        "decision": "promoted",
+        "reason": "every task is within its tolerance of its best",
+        "tasks": {"digits": within},
+    }
     verdicts: dict[int, Json | None] = {
-        7: {"verdict": "refused", "reason": "intents is below its tolerance",
-            "tasks": {"intents": {"score": 0.842, "best": 0.913, "tolerance": 0.02}}},
-        6: {"verdict": "promoted", "reason": "every task is within its tolerance"},
-        5: {"verdict": "promoted", "reason": "every task is within its tolerance"},
+        7: {"decision": "refused", "reason": "intents 0.8420, best 0.9130, tolerance 0.02", "against": 6,
+            "tasks": {"digits": within, "intents": fell}},
+        6: {**promoted, "against": 5},
+        5: {**promoted, "reason": "there was no champion", "against": None},
         4: None,
     }  # fmt: skip
     aliases = {7: ["latest"], 6: ["previous", "champion"]}

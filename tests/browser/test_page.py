@@ -100,7 +100,12 @@ def test_tasks_snapshots_dead_letters_and_journal_are_listed(visit: Any, sidecar
     assert "champion" in page.locator("#snapshots tr[data-version='6']").inner_text()
     refused = page.locator("#snapshots tr[data-version='7']").inner_text()
     assert "refused" in refused
-    assert "intents 0.842, best 0.913, tolerance 0.020" in refused
+    assert "intents 0.8420, best 0.9130, tolerance 0.02" in refused
+    assert "against v000006" in refused
+    page.locator("#snapshots tr[data-version='7'] summary").press("Enter")
+    expect(page.locator("#snapshots .fell")).to_have_text(
+        "intents 0.842, best 0.913, tolerance 0.02, 412 rows"
+    )
     reasons = page.locator("#dead .reason").all_inner_texts()
     assert reasons == ["bad_json", "unknown_task", "shape_mismatch"]
     journal = page.locator("#journal code").all_inner_texts()

@@ -17,6 +17,7 @@ from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import Server
 from tests.support.sidecar_process import MTLD, ROOT, SidecarProcess
 from tests.support.stream import SETTINGS, TASKS, Feed, send
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,6 @@ class Site:
             send(self.server.admin, self.feed.chunk(number))
         send(self.server.admin, self.feed.last())
         self.daemon.wait_caught_up(self.server.admin)
-        self.daemon.ask("checkpoint")
 
     def status(self) -> Json:
         """What the command line prints."""
@@ -134,14 +134,13 @@ def test_what_the_page_of_a_real_daemon_shows_equals_the_status_of_the_command_l
     expect(page.locator("#state")).to_have_text("idle", timeout=WAIT_MS)
     expect(page.locator("#snapshots")).to_contain_text("No snapshot yet")
     site.learn(CHUNKS)
-    newest = f"{site.status()['checkpoint']['seq']:06d}"
-    expect(page.locator("[data-field=checkpoint] dd")).to_contain_text(newest, timeout=WAIT_MS)
+    version = site.daemon.ask("publish")["snapshot"]["version"]
+    row = page.locator(f"#snapshots tr[data-version='{version}']")
+    expect(row).to_contain_text("latest", timeout=WAIT_MS)
+    wait_until(lambda: shown(page) == expected(site.status()), what="the page to be up to date")
     told = site.status()
-    assert shown(page) == expected(told)
     assert page.locator("#advice").inner_text() == told["advice"].replace("`", "")
     assert_lists_equal(page, told)
-    row = page.locator(f"#snapshots tr[data-version='{told['snapshot']['version']}']")
-    expect(row).to_contain_text("latest", timeout=WAIT_MS)
     expect(page.locator("#replay canvas")).to_be_visible(timeout=WAIT_MS)
     folder = Path(os.environ.get("MTLD_SCREENSHOTS", tmp_path))
     page.screenshot(path=folder / "page-real.png", full_page=True)

@@ -8,6 +8,7 @@ import { marks } from "./marks.js";
 const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
 const AXIS_PX = 46;
+const MIN_SPAN_S = 120; // of the time axis
 const STEP = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20 };
 const TIMES = [
   [28 * DAY_S, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
@@ -22,6 +23,10 @@ function colour(expression) {
   probe.style.color = expression.startsWith("--") ? `var(${expression})` : expression;
   return getComputedStyle(probe).color;
 }
+
+/** Places of values that no line can show, since both neighbours are missing. */
+const alone = (values) =>
+  values.flatMap((value, at) => (value !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null ? [at] : []));
 
 /**
  * `root` is the chart's section, which has its title. `told`: `unit` of the values, `format(value)`, `range(min, max)`
@@ -86,12 +91,12 @@ export class Chart {
         points: { size: 7, width: 0, fill: (plot, at) => plot.series[at].stroke(plot, at) },
       },
       scales: {
-        x: { range: (plot, from, to) => this.window ?? (from === to ? [from - 30, to + 30] : [from, to]) },
+        x: { range: (plot, from, to) => this.window ?? [Math.min(from, to - MIN_SPAN_S), to] },
         y: { range: (plot, min, max) => told.range(min ?? 0, max ?? 1) },
       },
       axes: [
         { ...axis, grid: { show: false }, size: 34, space: 64, values: TIMES },
-        { ...axis, grid, size: AXIS_PX, space: 32, values: (plot, splits) => splits.map(told.format) },
+        { ...axis, grid, size: AXIS_PX, space: 38, values: (plot, splits) => splits.map(told.format) },
       ],
       series: [{}, ...this.#drawn().map((one) => this.#line(one))],
       plugins: [marks({ unit: told.unit, switches: () => this.switches, colour, named: told.named })],
@@ -108,7 +113,7 @@ export class Chart {
       width: this.told.stacked ? 1 : 1.6,
       dash: one.dashed ? [5, 3] : undefined,
       fill: this.told.stacked ? colour(`color-mix(in srgb, var(${one.colour}) 45%, var(--surface))`) : undefined,
-      points: { show: (plot, at, from, to) => to - from < 1, stroke },
+      points: { show: true, size: 5, stroke, fill: stroke, filter: (plot, at) => alone(plot.data[at]) },
     };
   }
 

@@ -61,18 +61,21 @@ export function metrics(found) {
   return Object.entries(found).map(([name, value]) => `${name} ${score(value)}`).join(", ") || "–";
 }
 
-/** The details of a journal line: "task digits, step 40", nested values as JSON. */
+/** The details of a journal line: "task digits, step 40, scores (digits 0.973)". */
 export function details(found) {
   const value = typeof found === "string" ? parsed(found) : found;
   if (value === null || value === undefined) return "";
   if (typeof value !== "object") return String(value);
   return Object.entries(value)
-    .filter(([, one]) => one !== null && one !== "")
+    .filter(([, one]) => one !== "")
     .map(([name, one]) => (name === "detail" ? text(one) : `${name} ${text(one)}`))
     .join(", ");
 }
 
-const text = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+function text(value) {
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : score(value);
+  return value === null ? "–" : typeof value === "object" ? `(${details(value)})` : String(value);
+}
 
 function parsed(string) {
   try {

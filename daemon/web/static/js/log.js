@@ -20,13 +20,13 @@ function dead(event) {
 const journal = (event) =>
   entry(event, el("p", {}, el("code", { text: event.kind ?? "–" }), " ", el("span", { text: details(event.detail) })));
 
-const draw = (id, one, nothing) =>
+const draw = (id, label, one, nothing) =>
   whenChanged((events) => {
-    const found = events.length ? el("ol", { class: "log" }, events.map(one)) : el("p", { class: "empty" }, prose(nothing));
+    const found = events.length ? el("ol", { class: "log", tabindex: "0", "aria-label": label }, events.map(one)) : el("p", { class: "empty" }, prose(nothing));
     byId(id).replaceChildren(found);
   });
-const drawDead = draw("dead", dead, "None: every event so far was accepted.");
-const drawJournal = draw("journal", journal, "Nothing yet; `mtld tail` reads all of it.");
+const drawDead = draw("dead", "Dead letters", dead, "None: every event so far was accepted.");
+const drawJournal = draw("journal", "Journal lines", journal, "Nothing yet; `mtld tail` reads all of it.");
 
 /** Show the events of a status. */
 export function show(status) {

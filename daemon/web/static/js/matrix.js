@@ -22,7 +22,7 @@ function heading(part) {
 
 function row(found, parts, low) {
   return el("tr", {},
-    el("th", { scope: "row" }, moment(found.task, found.phase), el("small", { text: `step ${count(found.step)}` })),
+    el("th", { scope: "row" }, found.task ? moment(found.task, found.phase) : "start", el("small", { text: `step ${count(found.step)}` })),
     parts.map((part) => cell(found.parts[part], low)));
 }
 

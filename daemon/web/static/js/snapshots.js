@@ -1,25 +1,29 @@
 // The published snapshots: which is served, how well each knows every task, and what the gate said of it.
 
-import { age, byId, el, empty, list, whenChanged } from "./dom.js";
-import { count, isNumber, metrics, score, version } from "./format.js";
+import { age, byId, el, empty, list, prose, whenChanged } from "./dom.js";
+import { count, metrics, score, version } from "./format.js";
 import { refreshAges } from "./state.js";
 
 const HEADINGS = [["Version"], ["Aliases"], ["Published"], ["Step", "num"], ["Scores"], ["Gate"]];
 
-/** The gate's word, its reason, and every task that it held against the snapshot. */
+/** The gate's decision, its reason, and on request the numbers it was decided on. */
 function verdict(found) {
-  if (!found) return [el("span", { class: "none", text: "not judged" })];
-  const word = String(found.verdict ?? "judged");
-  const reason = found.reason ?? found.detail ?? "";
-  return [el("span", { class: `chip verdict ${word}`, text: word }), reason ? el("span", { class: "why", text: reason }) : null, against(found.tasks)];
+  if (!found) return el("span", { class: "none", text: "not judged" });
+  const { decision, reason, against, tasks } = found;
+  return [
+    el("span", { class: `chip ${decision}`, text: decision }),
+    against ? el("span", { class: "hint", text: `against ${version(against)}` }) : null,
+    el("span", { class: "why" }, prose(reason ?? "")),
+    numbers(Object.entries(tasks ?? {})),
+  ];
 }
 
-function against(tasks) {
-  if (!tasks || typeof tasks !== "object") return null;
-  const told = Object.entries(tasks).filter(([, one]) => one && isNumber(one.score) && isNumber(one.best));
-  if (!told.length) return null;
-  const text = told.map(([task, one]) => `${task} ${score(one.score)}, best ${score(one.best)}${isNumber(one.tolerance) ? `, tolerance ${score(one.tolerance)}` : ""}`);
-  return el("span", { class: "why", text: text.join("; ") });
+function numbers(tasks) {
+  if (!tasks.length) return null;
+  const lines = tasks.map(([task, one]) =>
+    el("li", { class: one.is_within ? null : "fell" },
+      `${task} ${score(one.score)}, best ${score(one.best)}, tolerance ${one.tolerance}, ${count(one.rows)} rows${one.why ? `; ${one.why}` : ""}`));
+  return el("details", { class: "why" }, el("summary", { text: "numbers" }), el("ul", {}, lines));
 }
 
 function row(release) {
