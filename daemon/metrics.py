@@ -22,6 +22,11 @@ STATES = (
 )  # fmt: skip
 EVENTS = ("accepted", "control", "duplicate", "dead", "lost", "reread")
 ROWS = ("trained", "held_out", "duplicate", "dead", "unlabelled")
+# Told from 0 on, since an increase is only seen of a series that was there before.
+FAULTS = (
+    "broker_down", "broker_full", "stream_exhausted", "stream_regressed", "group_missing", "events_lost",
+    "checkpoint_failed", "checkpoint_set_aside", "snapshot_failed",
+)  # fmt: skip
 VERDICTS = ("promoted", "refused", "held")
 
 
@@ -137,6 +142,11 @@ def _build(vitals: Vitals) -> Iterator[Sample]:
         yield tuple(str(vitals.build.get(key, "")) for key in ("version", "torch", "device")), 1
 
 
+def _faults(faults: Mapping[str, Json]) -> Iterator[Sample]:
+    counts = {name: fault.get("count", 1) for name, fault in faults.items()}
+    return _named(counts, list(dict.fromkeys((*FAULTS, *counts))))
+
+
 def _thousandth(value: float | None) -> float | None:
     return None if value is None else value / 1e3
 
@@ -224,7 +234,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("dead_letters_total", "counter", "Refused events by reason.",
            _of(lambda v: _named(v.dead_reasons, list(v.dead_reasons))), ("reason",)),
     Metric("faults_total", "counter", "Named conditions that `mtld status` shows.",
-           _of(lambda v: (((name,), fault.get("count", 1)) for name, fault in v.faults.items())), ("fault",)),
+           _of(lambda v: _faults(v.faults)), ("fault",)),
     Metric("broker_up", "gauge", "1 while the server answers.", _number(lambda v: int(v.broker_up))),
     Metric("paused", "gauge", "1 while an operator has paused it.", _number(lambda v: int(v.paused is not None))),
     Metric("epoch", "gauge", "Moves when the stream went back or the state was rolled back.",

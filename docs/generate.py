@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/configuration.md")
+PAGES = ("README.md", "docs/configuration.md", "docs/metrics.md")
 PACKAGES = ("mtld", "mtl_engine", "daemon")
 _PART = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -153,6 +153,21 @@ def settings() -> str:
     return "\n\n".join(parts)
 
 
+def metrics() -> str:
+    """Every metric of the sidecar, from the table that it is served from."""
+    found = import_module("daemon.metrics")
+    rows = (
+        (
+            f"`{found.PREFIX}{one.name}`",
+            one.kind,
+            ", ".join(f"`{label}`" for label in one.labels),
+            one.told.removesuffix("."),
+        )
+        for one in found.METRICS
+    )
+    return table(("metric", "type", "labels", "meaning"), iter(rows))
+
+
 def _default(one: Field[Any]) -> str:
     if one.default is MISSING:
         return "`~/.local/state/mtld`" if one.name == "state_dir" else ""
@@ -221,6 +236,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "verbs": verbs,
     "exit_codes": exit_codes,
     "settings": settings,
+    "metrics": metrics,
     "tree": tree,
 }
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST
-
 from daemon import condition, finite, releases, vitals
 from daemon.errors import IntegrityError
 from daemon.metrics import Seen
@@ -35,6 +33,7 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 TEXT = TYPES[".txt"]
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # which every Prometheus reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Answers:
             if path.is_file()
         }
         self._paths: dict[str, Callable[[], Answer]] = {
-            "/metrics": lambda: Answer(self._scrape(), CONTENT_TYPE_LATEST),
+            "/metrics": lambda: Answer(self._scrape(), EXPOSITION),
             "/livez": lambda: _probe(condition.not_live(self._vitals())),
             "/readyz": lambda: _probe(condition.not_ready(self._vitals())),
             "/healthz": self._health,

@@ -74,18 +74,18 @@ class History:
         try:
             if self._path.stat().st_size > MAX_BYTES:
                 return False
-            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+            text = self._path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
-        found = [_parsed(line) for line in lines]
+        found = [_parsed(line) for line in text.splitlines()]
         for one in found:
-            if one is not None and isinstance(one.get("switch"), dict):
+            if one is not None and "switch" in one:
                 self.switches.append(one["switch"])
-            elif one is not None and isinstance(one.get("t"), int | float):
+            elif one is not None:
                 self.points.append(one)
         self.points.sort(key=lambda point: point["t"])
         self.points, self.switches = self.points[-MAX_POINTS:], self.switches[-MAX_SWITCHES:]
-        return None not in found and len(found) < MAX_POINTS + MAX_SWITCHES
+        return None not in found and text.endswith("\n") and len(found) < MAX_POINTS + MAX_SWITCHES
 
     def _keep(self, line: Json) -> None:
         """Append one line, or write the file anew by rename where it does not hold what it should."""
@@ -132,4 +132,6 @@ def _parsed(line: str) -> Json | None:
         found: object = finite.loads(line)
     except ValueError:
         return None
-    return cast("Json", found) if isinstance(found, dict) else None
+    told = cast("Json", found) if isinstance(found, dict) else {}
+    is_ours = isinstance(told.get("t"), int | float) or isinstance(told.get("switch"), dict)
+    return told if is_ours else None

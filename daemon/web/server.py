@@ -13,7 +13,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from daemon.errors import ConfigError, Refused
 from daemon.web.answers import TEXT, Answer
@@ -126,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
                 )
             )
             return
-        path = urlsplit(self.path).path
+        path = self.path.partition("?")[0]
         if path == "/events":
             self._stream()
             return
@@ -145,8 +144,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_addressed_to_us(self) -> bool:
         """A page of another site may have its name resolved to 127.0.0.1; its requests still carry that name."""
-        host = urlsplit(f"//{self.headers.get('Host', 'localhost')}").hostname
-        return _is_loopback(host or "")
+        told = self.headers.get("Host", "localhost")
+        host = told[1:].partition("]")[0] if told.startswith("[") else told.partition(":")[0]
+        return _is_loopback(host.lower())
 
     def _send(self, answer: Answer, **more: str) -> None:
         headers = {
@@ -190,6 +190,9 @@ class Handler(BaseHTTPRequestHandler):
         """What the library refuses by itself: a request line that is none, headers that are too many."""
         del explain
         self.command = self.command or "GET"
+        self.request_version = (
+            self.protocol_version
+        )  # else what is no HTTP gets an answer without headers
         self._send(
             Answer(f"{message or HTTPStatus(code).phrase}\n".encode("ascii", "replace"), TEXT, code)
         )

@@ -53,7 +53,11 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 }
 NEEDS_NOTHING = {("config", "show"), ("config", "check"), ("checkpoint", "list"), ("checkpoint", "verify"),
                  ("snapshot", "list"), ("snapshot", "verify"), ("doctor",)}  # fmt: skip
-LAUNCHES = {("run",), ("demo",)}  # they replace the process
+LAUNCHES = {
+    ("run",),
+    ("demo",),
+    ("sidecar",),
+}  # they replace the process, or serve until they are told to stop
 NEEDS_A_SNAPSHOT = {("snapshot", "show")}
 
 ASKS_THE_SERVER = [
@@ -83,7 +87,7 @@ def typed(*words: str) -> int:
 
 def test_the_verbs_of_the_manual_are_there() -> None:
     promised = {
-        "run", "demo", "status", "doctor", "push", "task add", "task list", "task show", "task switch", "task retire",
+        "run", "demo", "sidecar", "status", "doctor", "push", "task add", "task list", "task show", "task switch", "task retire",
         "pause", "resume", "drain", "checkpoint now", "checkpoint list", "checkpoint verify", "snapshot list",
         "snapshot show", "snapshot verify", "dead list", "dead show", "dead replay", "tail", "config show", "config check",
     }  # fmt: skip
