@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from tests.browser import example
 from tests.browser.standin import StandIn
@@ -21,6 +23,7 @@ FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+COLOURS = 96  # of a kept picture
 SPY = """
 window.violations = [];
 window.written = [];
@@ -70,6 +73,16 @@ class Watched:
         """No error, no warning, no failed request, nothing that the content security policy stopped."""
         assert self.wrong == []
         assert self.page.evaluate("window.violations") == []
+
+
+def photograph(page: Page, file: Path) -> None:
+    """Write the whole page as a picture; MTLD_SCREENSHOTS names a folder that keeps it, in few colours and small."""
+    page.screenshot(path=file, full_page=True)
+    folder = os.environ.get("MTLD_SCREENSHOTS")
+    if folder:
+        with Image.open(file) as picture:
+            few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few.save(Path(folder) / file.name, optimize=True)
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def status(**changes: Any) -> Json:
         "written_at": stamp(0.4), "pid": os.getpid(), "boot": "b0", "state": "training", "namespace": "default",
         "broker": "valkey 9.1.2 unix:///var/lib/mtld/broker/valkey.sock", "epoch": 1, "token": 3, "step": 4012,
         "rows_per_s": 1284.5, "task": "digits", "phase": "8-9", "tasks": tasks(), "watermark": "1764060000000-0",
-        "lag_events": 37, "pending_rows": 12, "replay_rows": 2000, "replay_bytes": 3_251_200, "recovery_s": 2.31,
+        "lag_events": 37, "pending_rows": 12, "replay_rows": 1943, "replay_bytes": 3_251_200, "recovery_s": 2.31,
         "counters": {
             "accepted_events": 4034, "duplicate_events": 2, "dead_events": 3, "lost_events": 0, "trained_rows": 61_585,
             "held_out_rows": 3351, "duplicate_rows": 16, "dead_rows": 3, "lost_is_lower_bound": False,
@@ -83,12 +83,12 @@ def status(**changes: Any) -> Json:
         "events": events(),
     }  # fmt: skip
     told = judge(Vitals(**{**facts, **changes}), Path("/var/lib/mtld"))
-    return {**told, "busy": "", "scores": {}, "matrix": matrix(), "losses": {"digits": 0.2143, "intents": 0.0871, "tumours": 0.1302}, **extra}  # fmt: skip
+    return {**told, "busy": "", "scores": {}, "matrix": matrix(), "losses": history()["points"][-1]["loss"], **extra}  # fmt: skip
 
 
 def tasks() -> list[Json]:
     """Three tasks as the engine describes them."""
-    rows = {"digits": 1240, "intents": 512, "tumours": 248}
+    rows = {"digits": 1135, "intents": 560, "tumours": 248}
     about = {"digits": ("image", 10), "intents": ("text", 24), "tumours": ("table", 2)}
     return [
         {"name": name, "modality": about[name][0], "kind": "classification", "columns": about[name][1],
@@ -105,20 +105,38 @@ def scores(after: int) -> Json:
     return {name: {"accuracy": round(sum(all_) / len(all_), 4)} for name, all_ in found.items()}
 
 
+def dead_letter(seconds_ago: float, subject: str, reason: str, message: str, **more: Any) -> Json:
+    """One refused event, as the vitals tell it."""
+    found = {
+        "at": stamp(seconds_ago), "kind": "dead_letter", "id": f"17640{60000000 - int(seconds_ago * 1000)}-0",
+        "event_id": f"e{int(seconds_ago)}", "source": "camera-7/5b1c", "type": "mtl.data.v1", "subject": subject,
+        "hop": "0", "rows": 16, "reason": reason, "message": message,
+    }  # fmt: skip
+    return {**found, **more}
+
+
 def events() -> list[Json]:
     """Dead letters and journal lines, oldest first."""
-    dead = {"kind": "dead_letter", "type": "mtl.data.v1", "hop": "0"}
-    return [
-        {"at": stamp(1790), "kind": "task_added", "detail": {"task": "tumours", "modality": "table", "kind": "classification"}},
-        {"at": stamp(1210), **dead, "id": "1764059000412-0", "event_id": "e991", "source": "camera-7/5b1c", "subject": "digits",
-         "rows": 16, "reason": "shape_mismatch", "message": "x is [16, 27, 28]; task digits takes [B, 28, 28]"},
-        {"at": stamp(905), **dead, "id": "1764059300007-2", "event_id": HOSTILE, "source": "unknown", "subject": HOSTILE,
-         "rows": 1, "reason": "unknown_task", "message": f"task {HOSTILE!r} is not known; known: digits, intents, tumours"},
-        {"at": stamp(252), "kind": "task_switched", "detail": {"task": "digits", "phase": "8-9", "step": 3640}},
-        {"at": stamp(250), "kind": "snapshot_published", "detail": {"version": 7, "error": ""}},
-        {"at": stamp(61), **dead, "id": "1764060100120-0", "event_id": "m-17", "source": "notebook/77", "subject": "intents",
-         "rows": 4, "reason": "bad_json", "message": "Expecting ',' delimiter: line 1 column 88 (char 87)"},
+    lines = [
+        (1790, "task_added", {"task": "tumours", "modality": "table", "kind": "classification"}),
+        (732, "task_switched", {"task": "digits", "phase": "6-7", "step": 2600, "scores": _primary(4)}),
+        (730, "snapshot_published", {"version": 5, "decision": "promoted", "error": ""}),
+        (492, "task_switched", {"task": "intents", "phase": "b", "step": 3120, "scores": _primary(5)}),
+        (490, "snapshot_published", {"version": 6, "decision": "promoted", "error": ""}),
+        (252, "task_switched", {"task": "digits", "phase": "8-9", "step": 3640, "scores": _primary(6)}),
+        (250, "snapshot_published", {"version": 7, "decision": "refused", "error": ""}),
     ]  # fmt: skip
+    told = [{"at": stamp(ago), "kind": kind, "detail": detail} for ago, kind, detail in lines]
+    dead = [
+        dead_letter(1210, "digits", "shape_mismatch", "x is [16, 27, 28]; task digits takes [B, 28, 28]"),
+        dead_letter(905, "faces", "unknown_task", "unknown task 'faces': allowed are digits, intents, tumours"),
+        dead_letter(61, "intents", "bad_json", "Expecting ',' delimiter: line 1 column 88 (char 87)", rows=4),
+    ]  # fmt: skip
+    return sorted([*told, *dead], key=lambda event: event["at"])
+
+
+def _primary(after: int) -> Json:
+    return {name: found["accuracy"] for name, found in scores(after).items()}
 
 
 def history() -> Json:
@@ -139,8 +157,7 @@ def _point(begin: float, t: int) -> Json:
     phase, into = divmod(t, PHASE_S)
     seen = {task for task, _ in PHASES[: phase + 1]}
     noise = math.sin(t * 12.9898) * 0.5 + math.sin(t * 0.77) * 0.5
-    after = phase - 1
-    told = scores(after) if phase else {}
+    told, ended = scores(phase - 1) if phase else {}, matrix(phase)
     active = PHASES[phase][0]
     rows = {"digits": 400 + 105 * phase, "intents": 80 * phase, "tumours": 62 * max(0, phase - 3)}
     return {
@@ -148,8 +165,8 @@ def _point(begin: float, t: int) -> Json:
         "step": int(t * STEPS_A_PHASE / PHASE_S),
         "rows_per_s": round(1250 + 140 * noise, 1),
         "lag_events": max(0, int(30 + 25 * noise + (180 * math.exp(-into / 25) if phase else 0))),
-        "average_accuracy": _mean([one["accuracy"] for one in told.values()]),
-        "forgetting": 0.004 * after + 0.002 * math.sin(after) if after > 0 else None,
+        "average_accuracy": ended["average_accuracy"],
+        "forgetting": ended["forgetting"],
         "loss": {
             task: round(0.08 + (1.1 * math.exp(-into / 30) if task == active else 0) + 0.03 * abs(noise), 4)
             for task in sorted(seen)
@@ -157,10 +174,6 @@ def _point(begin: float, t: int) -> Json:
         "score": {task: one["accuracy"] for task, one in told.items()},
         "replay_rows": {task: rows[task] for task in sorted(seen)},
     }  # fmt: skip
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def releases() -> list[Json]:

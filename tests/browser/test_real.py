@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import photograph
 from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import Server
 from tests.support.sidecar_process import MTLD, ROOT, SidecarProcess
@@ -21,6 +20,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Page
 
@@ -142,8 +142,7 @@ def test_what_the_page_of_a_real_daemon_shows_equals_the_status_of_the_command_l
     assert page.locator("#advice").inner_text() == told["advice"].replace("`", "")
     assert_lists_equal(page, told)
     expect(page.locator("#replay canvas")).to_be_visible(timeout=WAIT_MS)
-    folder = Path(os.environ.get("MTLD_SCREENSHOTS", tmp_path))
-    page.screenshot(path=folder / "page-real.png", full_page=True)
+    photograph(page, tmp_path / "page-real.png")
     watched.assert_clean()
 
 

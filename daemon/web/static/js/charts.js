@@ -10,12 +10,12 @@ const unit = (min, max) => [Math.min(0, min), Math.max(1, max)];
 const fromZero = (min, max) => [Math.min(0, min), max > 0 ? max * 1.08 : 1];
 
 const one = (name, read) => (columns) => [{ name, colour: "--accent", values: columns.of(read) }];
-const perTask = (key, held) => (columns, tasks) =>
+const perTask = (key, held, missing) => (columns, tasks) =>
   tasks.map((name) => ({
     name,
     colour: ofTask(name),
     dashed: isRepeat(name),
-    values: (held ? columns.held : columns.of)((point) => point[key]?.[name]),
+    values: (held ? columns.held : columns.of)((point) => point[key]?.[name] ?? missing),
   }));
 
 const CHARTS = [
@@ -34,7 +34,7 @@ const CHARTS = [
   { id: "rate", unit: "rows/s", height: 168, range: fromZero, format: short, value: (value) => `${count(value)} rows/s`, read: one("rows/s", (point) => point.rows_per_s), empty: "No history yet." },
   { id: "lag", unit: "events", height: 168, range: fromZero, format: short, value: (value) => `${count(value)} events`, read: one("lag", (point) => point.lag_events), empty: "No history yet." },
   { id: "loss", unit: "loss", height: 168, range: fromZero, format: short, value: loss, read: perTask("loss"), empty: "No step yet." },
-  { id: "replay", unit: "rows", height: 168, stacked: true, range: fromZero, format: short, value: count, read: perTask("replay_rows"), empty: "Nothing stored yet." },
+  { id: "replay", unit: "rows", height: 168, stacked: true, range: fromZero, format: short, value: count, read: perTask("replay_rows", false, 0), empty: "Nothing stored yet." },
 ];
 
 /** All charts of the page. */
