@@ -23,7 +23,7 @@ FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-COLOURS = 96  # of a kept picture
+COLOURS = 224  # of a kept picture
 SPY = """
 window.violations = [];
 window.written = [];

@@ -56,6 +56,35 @@ def test_problems_are_told_with_their_last_time_and_detail(visit: Any, sidecar: 
     assert page.locator("[data-field=lost_events]").inner_text() == "at least 17"
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+def test_long_names_and_many_tasks_stay_inside_the_page(
+    visit: Any, sidecar: StandIn, width: int
+) -> None:
+    names = [f"a-task-with-a-rather-long-name-{number:02d}" for number in range(40)]
+    parts = [f"{name}/{'phase' * 20}" for name in names]
+    rows = [{"step": 1, "task": name, "phase": "p" * 200, "parts": dict.fromkeys(parts, 0.5)} for name in names[:32]]  # fmt: skip
+    fault = {"count": 1, "last": example.stamp(9000), "detail": "d" * 300}
+    sidecar.answers["/api/status"] = lambda: example.status(
+        namespace="n" * 64, state="paused", reason="r" * 200, task=names[0], phase="p" * 200, faults={"snapshot_failed": fault},
+        tasks=[{"name": name, "modality": "image", "kind": "classification", "columns": 9, "replay_rows": 1} for name in names],
+        matrix={"rows": rows, "average_accuracy": 0.5, "forgetting": None, "bwt": None, "min_acc": {}},
+    )  # fmt: skip
+    point = dict.fromkeys(names, 0.5)
+    points = [
+        {"t": 1e9 + at, "step": at, "rows_per_s": 1.0, "lag_events": 0, "average_accuracy": 0.5, "forgetting": None,
+         "loss": point, "score": point, "replay_rows": point}
+        for at in range(0, 100, 5)
+    ]  # fmt: skip
+    switches = [{"t": 1e9 + 9 * at, "task": name, "phase": "p" * 200} for at, name in enumerate(names[:9])]  # fmt: skip
+    sidecar.answers["/api/history"] = lambda: {"points": points, "switches": switches}
+    watched = visit(width)
+    page = watched.open(sidecar.url)
+    page.wait_for_selector("#replay canvas")
+    assert page.locator("#tasks tbody tr").count() == len(names)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    watched.assert_clean()
+
+
 def test_a_daemon_that_has_ended_is_not_shown_as_running(visit: Any, sidecar: StandIn) -> None:
     sidecar.answers["/api/status"] = lambda: example.status(pid=0, written_at=example.stamp(600))
     page = visit().open(sidecar.url)

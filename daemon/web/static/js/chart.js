@@ -140,7 +140,8 @@ export class Chart {
       this.values.set(one.name, value);
       const swatch = el("span", { class: one.dashed ? "swatch dashed" : "swatch", vars: { "--c": `var(${one.colour})` } });
       if (this.series.length === 1) return el("li", {}, value);
-      const button = el("button", { type: "button", "aria-pressed": String(!this.hidden.has(one.name)) }, swatch, one.name, value);
+      const button = el("button", { type: "button", "aria-pressed": String(!this.hidden.has(one.name)), title: one.name },
+        swatch, el("span", { class: "name", text: one.name }), value);
       button.addEventListener("click", () => this.#toggle(one.name, button));
       return el("li", {}, button);
     });

@@ -4,6 +4,9 @@ import { moment } from "./format.js";
 
 const FONT_PX = 11;
 const CLEAR_PX = 8; // between two names
+const MAX_CHARACTERS = 24;
+
+const shortened = (name) => (name.length > MAX_CHARACTERS ? `${name.slice(0, MAX_CHARACTERS - 1)}…` : name);
 
 /** A uPlot plugin; `colour(name)` resolves a colour of the theme, `switches()` gives `[{t, task, phase}]`. */
 export function marks({ unit, switches, colour, named }) {
@@ -30,7 +33,7 @@ export function marks({ unit, switches, colour, named }) {
       ctx.lineTo(x, top + height);
       ctx.stroke();
       if (!named) continue;
-      const name = moment(one.task, one.phase);
+      const name = shortened(moment(one.task, one.phase));
       const wide = ctx.measureText(name).width;
       const at = Math.min(x, left + width - wide);
       if (at >= left && at + wide <= free) {

@@ -15,14 +15,15 @@ function cell(value, low) {
 
 function heading(part) {
   const [task, ...phase] = part.split("/");
-  return el("th", { scope: "col" },
+  return el("th", { scope: "col", title: part },
     el("span", { class: "of-task", vars: { "--c": `var(${ofTask(task)})` }, text: task }),
     el("span", { class: "of-phase", text: phase.join("/") || "all rows" }));
 }
 
 function row(found, parts, low) {
+  const at = found.task ? moment(found.task, found.phase) : "start";
   return el("tr", {},
-    el("th", { scope: "row" }, found.task ? moment(found.task, found.phase) : "start", el("small", { text: `step ${count(found.step)}` })),
+    el("th", { scope: "row", title: at }, el("span", { class: "at", text: at }), el("small", { text: `step ${count(found.step)}` })),
     parts.map((part) => cell(found.parts[part], low)));
 }
 

@@ -1,7 +1,7 @@
 // The top of the page: how the trainer is, what to do next, what is wrong, and the figures looked at first.
 
 import { age, byId, el, prose, setText, whenChanged } from "./dom.js";
-import { count, duration, isNumber, moment, score, size, version } from "./format.js";
+import { clock, count, duration, isNumber, moment, score, size, version } from "./format.js";
 
 const HEALTHY = ["training", "idle", "starting", "recovering", "draining"];
 
@@ -35,13 +35,17 @@ function stamped(number, name, at) {
   return [name(number), at ? small(age(at)) : null];
 }
 
+function line(name, fault, kind) {
+  const title = el("strong", { text: name });
+  if (!fault) return el("li", {}, title);
+  const times = fault.count > 1 ? ` ×${count(fault.count)}` : "";
+  return el("li", { class: kind }, title, `${times}, `, age(fault.last), fault.detail ? `: ${fault.detail}` : "");
+}
+
+/** What degrades it now, then the faults that are over. */
 function problems({ problems, faults }) {
-  return problems.map((name) => {
-    const fault = faults?.[name];
-    if (!fault) return el("li", {}, el("strong", { text: name }));
-    const times = fault.count > 1 ? ` ×${count(fault.count)}` : "";
-    return el("li", {}, el("strong", { text: name }), `${times}, `, age(fault.last), `: ${fault.detail ?? ""}`);
-  });
+  const past = Object.keys(faults).filter((name) => !problems.includes(name));
+  return [...problems.map((name) => line(name, faults[name])), ...past.map((name) => line(name, faults[name], "past"))];
 }
 
 function facts(status) {
@@ -57,12 +61,16 @@ function facts(status) {
   ].join(" · ");
 }
 
+function reason({ reason, busy, paused_until: until }) {
+  return [reason, busy && `busy: ${busy}`, until && `until ${clock(Date.parse(until) / 1000)}`].filter(Boolean).join(", ");
+}
+
 const drawFigures = whenChanged((status) => byId("figures").replaceChildren(...figures(status)));
 const drawAdvice = whenChanged((advice) => byId("advice").replaceChildren(...prose(advice)));
 const drawProblems = whenChanged((status) => {
   const list = byId("problems");
   list.replaceChildren(...problems(status));
-  list.hidden = !status.problems.length;
+  list.hidden = !list.children.length;
 });
 
 /** Show a status. */
@@ -70,7 +78,7 @@ export function show(status) {
   byId("now").dataset.level = level(status);
   const state = status.running ? status.state : `not running (was ${status.state})`;
   setText(byId("state"), state);
-  setText(byId("reason"), [status.reason, status.busy && `busy: ${status.busy}`].filter(Boolean).join(", "));
+  setText(byId("reason"), reason(status));
   setText(byId("focus"), status.task ? moment(status.task, status.phase) : "");
   setText(byId("namespace"), status.namespace ?? "");
   setText(byId("facts"), facts(status));
