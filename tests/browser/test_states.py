@@ -43,6 +43,15 @@ def test_a_fresh_daemon_is_shown_with_what_to_do_first(visit: Any, sidecar: Stan
     watched.assert_clean()
 
 
+def test_dead_letters_of_an_earlier_process_are_counted_though_they_cannot_be_shown(
+    visit: Any, sidecar: StandIn
+) -> None:
+    sidecar.answers["/api/status"] = lambda: example.status(events=[], counters={"dead_events": 13})
+    page = visit().open(sidecar.url)
+    assert page.locator("#dead").inner_text() == "None since this process started."
+    assert page.locator("#dead-count").inner_text() == "13 in all: mtld dead list"
+
+
 def test_problems_are_told_with_their_last_time_and_detail(visit: Any, sidecar: StandIn) -> None:
     fault = {"count": 12, "last": example.stamp(5), "detail": "Connection refused."}
     sidecar.answers["/api/status"] = lambda: example.status(

@@ -1,6 +1,6 @@
 // The newest dead letters and journal lines, newest first; all of it is text, whoever wrote it.
 
-import { age, byId, el, prose, setText, whenChanged } from "./dom.js";
+import { age, byId, el, prose, whenChanged } from "./dom.js";
 import { count, details } from "./format.js";
 
 const isDead = (event) => event.kind === "dead_letter";
@@ -20,20 +20,24 @@ function dead(event) {
 const journal = (event) =>
   entry(event, el("p", {}, el("code", { text: event.kind ?? "–" }), " ", el("span", { text: details(event.detail) })));
 
-const draw = (id, label, one, nothing) =>
-  whenChanged((events) => {
-    const found = events.length ? el("ol", { class: "log", tabindex: "0", "aria-label": label }, events.map(one)) : el("p", { class: "empty" }, prose(nothing));
-    byId(id).replaceChildren(found);
-  });
-const drawDead = draw("dead", "Dead letters", dead, "None: every event so far was accepted.");
-const drawJournal = draw("journal", "Journal lines", journal, "Nothing yet; `mtld tail` reads all of it.");
+const list = (label, events, one) => el("ol", { class: "log", tabindex: "0", "aria-label": label }, events.map(one));
+const nothing = (text) => el("p", { class: "empty" }, prose(text));
+
+/** The vitals have those of this process alone; earlier ones are in the stream of dead letters. */
+const drawDead = whenChanged(({ letters, total }) => {
+  const more = `${count(total)} in all: \`mtld dead list\``;
+  byId("dead-count").replaceChildren(...prose(total > letters.length ? more : ""));
+  byId("dead").replaceChildren(
+    letters.length ? list("Dead letters", letters, dead)
+    : nothing(total ? "None since this process started." : "None: every event so far was accepted."));
+});
+const drawJournal = whenChanged((lines) =>
+  byId("journal").replaceChildren(
+    lines.length ? list("Journal lines", lines, journal) : nothing("None since this process started; `mtld tail` reads all of it.")));
 
 /** Show the events of a status. */
 export function show(status) {
-  const events = [...(status.events ?? [])].reverse();
-  const letters = events.filter(isDead);
-  const total = status.accounting.dead_events;
-  setText(byId("dead-count"), total > letters.length ? `the newest of ${count(total)}; \`mtld dead list\` has all`.replaceAll("`", "") : "");
-  drawDead(letters);
+  const events = [...status.events].reverse();
+  drawDead({ letters: events.filter(isDead), total: status.accounting.dead_events });
   drawJournal(events.filter((event) => !isDead(event)));
 }
