@@ -28,6 +28,14 @@ DRAWN = """(selector) => [...document.querySelectorAll(selector + " canvas")].ma
   for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200) colours.add(data.slice(at, at + 3).join());
   return colours.size;
 })"""
+HAS_COLOUR = """async ([selector, colour]) => {
+  await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+  const canvas = document.querySelector(selector + " canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const wanted = colour.match(/[0-9]+/g).slice(0, 3).join();
+  for (let at = 0; at < data.length; at += 4) if (data.slice(at, at + 3).join() === wanted) return true;
+  return false;
+}"""
 LOWEST_CONTRAST = """(selector) => {
   const paper = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const light = (css) => {
@@ -227,10 +235,14 @@ def test_the_tab_key_reaches_every_control_and_shows_where_it_is(
 def test_a_task_is_hidden_in_a_chart_by_its_button(visit: Any, sidecar: StandIn) -> None:
     page = visit().open(sidecar.url)
     button = page.locator("#score .legend button", has_text="intents")
+    colour = button.locator(".swatch").evaluate("(one) => getComputedStyle(one).backgroundColor")
+    assert page.evaluate(HAS_COLOUR, ["#score", colour])
     button.press("Enter")
     assert button.get_attribute("aria-pressed") == "false"
+    assert not page.evaluate(HAS_COLOUR, ["#score", colour])
     button.press("Enter")
     assert button.get_attribute("aria-pressed") == "true"
+    assert page.evaluate(HAS_COLOUR, ["#score", colour])
 
 
 def test_every_control_has_a_name_and_headings_leave_out_no_level(
