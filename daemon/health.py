@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import structlog
 
 from daemon import vitals
+from daemon.learned import Learned
 from daemon.tally import CHECKPOINT_S, STEP_S, Arrivals, Histogram
 from daemon.types import Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator
     from pathlib import Path
 
     from daemon.checkpointer import Written
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 WRITE_S = 1.0  # how often the vitals file is replaced; also how stale `status` may be
 SOON_S = 0.1  # after a change of state
-MATRIX_ROWS = 32  # of the accuracy matrix that are told, the newest
-MATRIX_PARTS = 64  # columns of it, the youngest; both keep the file small for a daemon of any age
 # s after which the loop hangs rather than works, by what it is busy with and writes no vitals meanwhile.
 BUSY_S = {"loading": 600.0, "evaluation": 300.0, "publishing": 300.0, "checkpoint": 600.0}
 
@@ -50,15 +48,15 @@ class Health:
         self.broker_up = False
         self.step_seconds = Histogram(STEP_S)
         self.arrivals = Arrivals()
+        self.learned = Learned()
         self._waits = Histogram(CHECKPOINT_S)
         self._totals: Counter[str] = Counter()
         self._vitals = Vitals(
             pid=os.getpid(), pid_namespace=vitals.pid_namespace(), boot=uuid.uuid4().hex,
             started_at=vitals.now(), namespace=namespace, broker=broker,
         )  # fmt: skip
-        self._matrix_rows: Sequence[Json] = ()
-        self._last_switch: Json = {}
         self._next_write = 0.0
+        self._is_written = True
         self._entries_added: int | None = None
         self._rate_from = (monotonic(), 0)
 
@@ -100,11 +98,6 @@ class Health:
     def count(self, what: str) -> None:
         """One more of something that `totals` tells of this process."""
         self._totals[what] += 1
-
-    def scored(self, scores: Mapping[str, float | None]) -> None:
-        """Hold-outs were scored: the primary metric of each task, None where it is not defined."""
-        known = {task: score for task, score in scores.items() if score is not None}
-        self._vitals.scores = {**self._vitals.scores, **known}
 
     def switched(self, seconds: float) -> None:
         """A task switch took so long, its evaluation included."""
@@ -171,7 +164,7 @@ class Health:
             self.fault("snapshot_failed", published.error)
             return
         self.count("snapshots_published")
-        self.scored({task: _primary(found) for task, found in (published.scores or {}).items()})
+        self.learned.measured(published.scores or {})
         self.last_snapshot = {
             "version": published.version,
             "at": vitals.now(),
@@ -193,7 +186,16 @@ class Health:
 
     def _put(self) -> None:
         self._vitals.written_at = vitals.now()
-        vitals.write(self.path, self._vitals)
+        try:
+            vitals.write(self.path, self._vitals)
+        except (
+            OSError
+        ) as error:  # a full disk must not end the training; probes see an old file and say so
+            if self._is_written:
+                log.warning("vitals cannot be written; tried again every second", error=str(error))
+            self._is_written = False
+            return
+        self._is_written = True
 
     def _fill(self, loop: Loop, now: float) -> None:
         machine, engine, told = loop.machine, loop.machine.engine, self._vitals
@@ -219,7 +221,9 @@ class Health:
         told.broker_up = self.broker_up
         told.paused, told.paused_until = loop.process.paused, loop.process.paused_until
         self._count_up(machine)
-        self._learned(machine)
+        self.learned.look(machine)
+        told.losses, told.scores = self.learned.losses, self.learned.scores
+        told.matrix = self.learned.matrix
         told.skipped_steps = described["skipped_steps"]
 
     def _count_up(self, machine: LogMachine) -> None:
@@ -229,19 +233,6 @@ class Health:
         told.dead_reasons = dict(machine.outbox.dead_reasons)
         told.step_seconds = self.step_seconds.to_dict()
         told.event_checkpoint_seconds = self._waits.to_dict()
-
-    def _learned(self, machine: LogMachine) -> None:
-        """Losses, scores and the matrix; reading a loss is the only wait for the device, once a second."""
-        told, tasks = self._vitals, machine.engine.tasks
-        if machine.last_switch is not self._last_switch:
-            self._last_switch = machine.last_switch
-            self.scored(machine.last_switch.get("scores", {}))
-        if machine.engine.matrix_rows is not self._matrix_rows:
-            self._matrix_rows = machine.engine.matrix_rows
-            told.matrix = _shown(machine.engine.matrix(present=False))
-        losses = told.losses | {name: float(loss) for name, loss in machine.last_losses.items()}
-        told.losses = {k: v for k, v in losses.items() if k in tasks and isfinite(v)}
-        told.scores = {task: score for task, score in told.scores.items() if task in tasks}
 
     def stopped(self, loop: Loop) -> None:
         self.state("stopped")
@@ -253,29 +244,3 @@ def _version() -> str:
         return metadata.version("mtld")
     except metadata.PackageNotFoundError:
         return "unknown"  # run from its source, not installed
-
-
-def _primary(scores: Mapping[str, float | None]) -> float | None:
-    """The first of a task's metrics, which stands for it."""
-    return next(iter(scores.values()), None)
-
-
-def _shown(report: Json) -> Json:
-    """The accuracy matrix within the bounds of the file."""
-    names = dict.fromkeys(part for row in report["rows"] for part in row["parts"])
-    shown = set(list(names)[-MATRIX_PARTS:])
-
-    def some(parts: Mapping[str, float]) -> dict[str, float]:
-        return {part: score for part, score in parts.items() if part in shown}
-
-    rows = [
-        {
-            "step": row["step"],
-            "task": row["task"],
-            "phase": row["phase"],
-            "parts": some(row["parts"]),
-        }
-        for row in report["rows"][-MATRIX_ROWS:]
-    ]
-    by_part = {name: some(report[name]) for name in ("best", "min_acc")}
-    return {**report, "rows": rows, **by_part}

@@ -63,7 +63,7 @@ class Outbox:
         """Append one item under the current epoch."""
         self._items.append(Item(self.epoch, self.next_seq, kind, body))
         self.next_seq += 1
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
         if kind == "journal":
             self.recent.append({"at": at, **body})
         else:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from daemon import finite, vitals
 from daemon.sources.memory import MemoryLog
@@ -148,3 +149,92 @@ def test_the_last_journal_lines_are_shown_bounded(one: Loop) -> None:
         one.journal("line", {"number": number})
     one.health.write(one, force=True)
     assert [line["detail"]["number"] for line in _read(one).events] == list(range(42, 50))
+
+
+def test_what_keeps_the_loop_from_ticking_is_written_before_it_does(one: Loop) -> None:
+    with one.health.busy("checkpoint"):
+        told = _read(one)
+        assert (told.busy, told.step) == ("checkpoint", 0)
+        assert 500 < -(vitals.age_s(told.busy_until) or 0) <= 600
+        with one.health.busy("publishing"):
+            assert _read(one).busy == "publishing"
+        one.health.write(one, force=True)
+        assert _read(one).busy == "checkpoint"
+    one.health.write(one)  # at once
+    assert (_read(one).busy, _read(one).busy_until) == ("", "")
+
+
+def test_losses_are_numbers_of_tasks_that_live(one: Loop, log: MemoryLog) -> None:
+    def script() -> Script:
+        log.add(add_task("b"))
+        log.add(rows(1, 8))
+        log.add(rows(1, 8, task="b"))
+        yield None
+        one.health.write(one, force=True)
+        first = _read(one).losses
+        assert first.keys() == {"a", "b"}
+        assert all(loss > 0 for loss in first.values())
+        one.machine.last_losses = {"a": torch.tensor(float("nan")), "b": torch.tensor(0.5)}
+        one.health.write(one, force=True)
+        assert _read(one).losses == {"b": 0.5}
+        log.add(fields("mtl.task.retire.v1", "b", id="r"))
+        yield None
+        one.health.write(one, force=True)
+        assert "b" not in _read(one).losses
+
+    play(one, script())
+
+
+def test_a_switch_is_timed_and_its_scores_and_matrix_are_told(
+    tmp_path: Path, one: Loop, log: MemoryLog
+) -> None:
+    def script() -> Script:
+        log.add(rows(1, 40))
+        log.add(fields("mtl.task.switch.v1", "a", id="s", data={"phase": "p"}))
+        log.add(fields("mtl.task.switch.v1", "nobody", id="x"))
+        yield None
+        one.health.write(one, force=True)
+        told = _read(one)
+        assert told.totals["task_switches"] == 1  # the other was refused
+        assert told.switch_s is not None
+        assert told.switch_s > 0
+        assert told.scores == one.machine.last_switch["scores"]
+        (row,) = told.matrix["rows"]
+        assert row.keys() == {"step", "task", "phase", "parts"}
+        assert told.matrix["average_accuracy"] == told.scores["a"]
+        assert told.matrix["min_acc"] == row["parts"]
+        assert told.dead_reasons == {"unknown_task": 1}
+        assert told.events[-1]["kind"] in {"dead_letter", "task_switched"}
+        assert told.totals["checkpoints"] >= 1
+        assert sum(told.event_checkpoint_seconds["counts"]) == 4
+        assert 0 < sum(told.step_seconds["counts"]) <= told.step
+
+    play(one, script())
+    again = loop(config(tmp_path), log)
+    again.health.write(again, force=True)
+    after = _read(again)
+    assert after.scores == _read(one).scores
+    assert after.matrix["rows"]
+    assert after.checkpoint["at"]
+    assert after.totals == {}
+
+
+def test_the_matrix_that_is_told_is_bounded(one: Loop) -> None:
+    parts = {f"a/{number}": 0.5 for number in range(500)}
+    row = {"task": "a", "phase": "p", "step": 1, "scores": {"a": 0.5}, "parts": parts}
+    one.machine.engine._matrix.rows = [row] * 200  # pyright: ignore[reportPrivateUsage]
+    one.health.write(one, force=True)
+    told = _read(one).matrix
+    assert len(told["rows"]) == 32
+    assert list(told["rows"][0]["parts"]) == list(parts)[-64:]
+    assert told["min_acc"].keys() == told["best"].keys() == told["rows"][0]["parts"].keys()
+    assert one.health.path.stat().st_size < 200_000
+
+
+def test_a_disk_that_is_full_does_not_end_the_training(one: Loop, tmp_path: Path) -> None:
+    one.health.path = tmp_path / "not there" / "vitals.json"
+    one.health.write(one, force=True)
+    one.health.write(one, force=True)
+    one.health.path.parent.mkdir()
+    one.health.write(one, force=True)
+    assert _read(one).state == "starting"

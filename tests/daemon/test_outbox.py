@@ -116,3 +116,15 @@ def test_the_last_journal_lines_stay_visible_after_they_left() -> None:
     box.drop_covered("1:99")
     assert [line["kind"] for line in box.recent] == [f"line-{n}" for n in range(12, 20)]
     assert all("at" in line for line in box.recent)
+
+
+def test_the_last_dead_letters_are_shown_beside_them_and_all_are_counted_by_reason() -> None:
+    box = Outbox()
+    box.add("journal", {"kind": "first"})
+    for number in range(20):
+        box.add("dead", {"id": f"{number}-0", "reason": "odd" if number % 2 else "even"})
+    box.add("journal", {"kind": "last"})
+    shown = box.newest()
+    assert [line["kind"] for line in shown] == ["first", *["dead_letter"] * 8, "last"]
+    assert [line["id"] for line in shown[1:-1]] == [f"{number}-0" for number in range(12, 20)]
+    assert box.dead_reasons == {"even": 10, "odd": 10}

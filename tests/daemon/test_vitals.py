@@ -49,6 +49,29 @@ def test_fields_of_a_newer_version_are_dropped(tmp_path: Path) -> None:
     assert vitals.read(path) == Vitals(step=3)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"pid": "1"}',
+        '{"faults": []}',
+        '{"step": 1.5}',
+        '{"state": null}',
+        '{"events": {}}',
+        '{"lag_events": []}',
+    ],
+)
+def test_a_field_of_another_type_makes_it_no_vitals(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "vitals.json"
+    path.write_text(content)
+    assert vitals.read(path) is None
+
+
+def test_a_whole_number_is_a_number_and_what_may_be_missing_may_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "vitals.json"
+    path.write_text('{"rows_per_s": 3, "lag_events": 4, "task": "a", "recovery_s": null}')
+    assert vitals.read(path) == Vitals(rows_per_s=3, lag_events=4, task="a")
+
+
 def test_a_file_too_large_to_be_ours_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "vitals.json"
     with path.open("wb") as file:
@@ -71,6 +94,13 @@ def test_a_dead_process_is_not_alive_even_before_its_parent_noticed() -> None:
     told = Vitals(pid=process.pid, written_at=vitals.now())
     assert not vitals.is_alive(told)
     process.wait()
+    assert not vitals.is_alive(told)
+
+
+def test_in_another_pid_namespace_a_fresh_file_is_a_live_process() -> None:
+    told = Vitals(pid=os.getpid(), written_at=vitals.now(), pid_namespace="pid:[1]")
+    assert vitals.is_alive(told)
+    told.written_at = (datetime.now(UTC) - timedelta(seconds=vitals.FRESH_S + 5)).isoformat()
     assert not vitals.is_alive(told)
 
 

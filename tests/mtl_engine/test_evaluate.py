@@ -24,6 +24,8 @@ def test_the_numbers_are_those_of_the_definitions() -> None:
     assert found["average_accuracy"] == pytest.approx((0.5 + 0.7 + 0.6) / 3)
     assert found["forgetting"] == pytest.approx(((0.95 - 0.5) + (0.8 - 0.7)) / 2)
     assert found["bwt"] == pytest.approx(((0.5 - 0.9) + (0.7 - 0.8)) / 2)
+    assert found["best"] == {"a": 0.95, "b": 0.8, "c": 0.6}
+    assert found["min_acc"] == {"a": 0.5, "b": 0.7, "c": 0.6}
 
 
 def test_a_row_for_the_present_counts_and_is_not_kept() -> None:
