@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The page's one library; the digest is the registry's `dist.integrity` of that version.
+UPLOT := 1.6.32
+UPLOT_SHA512 := KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==
 EXTRAS := embedded,parquet,images,export,gpu,demo,dev
 ARGS ?=
 # Two threads: what the bit-exactness promise, the figures and the tests were measured with.
 export OMP_NUM_THREADS ?= 2
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help install demo test chaos check format docs size install-systemd clean
+.PHONY: help install demo test chaos check format docs vendor size install-systemd clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 17
@@ -47,6 +50,18 @@ format: $(STAMP) ## write the format and the safe fixes
 docs: $(STAMP) ## write the tables, the file tree and the manual page that are taken from the code
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/manual.py
+
+vendor: DEST := daemon/web/static/vendor/uplot
+vendor: ## fetch the page's charting library again, at its pinned version and digest; needs npm and openssl
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	npm pack --silent --pack-destination "$$tmp" uplot@$(UPLOT) >/dev/null; \
+	found=$$(openssl dgst -sha512 -binary "$$tmp/uplot-$(UPLOT).tgz" | openssl base64 -A); \
+	if [ "$$found" != "$(UPLOT_SHA512)" ]; then \
+	  echo "uplot $(UPLOT): sha512 is $$found, the Makefile pins $(UPLOT_SHA512); nothing was changed" >&2; exit 1; fi; \
+	tar -xzf "$$tmp/uplot-$(UPLOT).tgz" -C "$$tmp"; rm -rf $(DEST); mkdir -p $(DEST); \
+	cd "$$tmp/package" && install -m 644 LICENSE dist/uPlot.esm.js dist/uPlot.min.css $(CURDIR)/$(DEST)/; \
+	cd $(CURDIR)/$(DEST); printf 'uplot %s\nsha512-%s\n' $(UPLOT) $(UPLOT_SHA512) > VERSION; \
+	sha256sum LICENSE VERSION uPlot.esm.js uPlot.min.css > SHA256SUMS; echo "uplot $(UPLOT) verified, in $(DEST)"
 
 size: ## lines of Python per family
 	@for d in mtld mtl_engine mtl_engine/*/ daemon daemon/*/; do \

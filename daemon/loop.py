@@ -80,6 +80,7 @@ class Loop:
         self._flushed_at: tuple[int, str] | None = None
         self._has_stepped = False
         self._back_off = BACK_OFF_S[0]
+        self._is_out: set[str] = set()  # faults of the server that last; each is journalled once
         self._broken: Exception | None = BrokerUnreachable("the server was not looked at yet")
 
     # -- life ------------------------------------------------------------------------------------------------

@@ -55,7 +55,11 @@ class Answers:
         self._history = history
         self._gpus = gpus
         self._scrape = exposition(self._seen)
-        self._files = {f"/static/{path.name}": path for path in STATIC.iterdir() if path.is_file()}
+        self._files = {
+            f"/static/{path.relative_to(STATIC).as_posix()}": path
+            for path in STATIC.rglob("*")
+            if path.is_file()
+        }
         self._paths: dict[str, Callable[[], Answer]] = {
             "/metrics": lambda: Answer(self._scrape(), EXPOSITION),
             "/livez": lambda: _probe(condition.not_live(self._vitals())),

@@ -155,12 +155,15 @@ def test_torn_vitals_are_answered_as_none(state: Path, server: Server, content: 
 
 
 def test_every_file_of_the_page_is_served_and_no_other(server: Server) -> None:
-    for path in STATIC.iterdir():
-        status, headers, body = ask(server, f"/static/{path.name}")
+    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        status, headers, body = ask(server, f"/static/{path.relative_to(STATIC).as_posix()}")
         assert (status, body) == (200, path.read_bytes())
-        assert headers["Content-Type"] == TYPES[path.suffix]
+        assert headers["Content-Type"] == TYPES.get(path.suffix, "application/octet-stream")
     for path in (
         "/static/",
+        "/static/js",
         "/static/../answers.py",
         "/static/%2e%2e/answers.py",
         "/static//etc/passwd",

@@ -1,0 +1,171 @@
+"""The page of a real sidecar beside a real daemon: it shows what `mtld status -o json` prints, also of one that died."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import photograph
+from tests.support.daemon_process import DaemonProcess
+from tests.support.servers import Server
+from tests.support.sidecar_process import MTLD, ROOT, SidecarProcess
+from tests.support.stream import SETTINGS, TASKS, Feed, send
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    from daemon.types import Json
+
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.timeout(180)]
+CHUNKS = 10  # of the stream: switches, growing heads, bad events, a repeated one
+WAIT_MS = 30_000  # for what a process has yet to write
+
+
+class Site:
+    """A server, a daemon and its sidecar."""
+
+    def __init__(self, folder: Path, running: ExitStack) -> None:
+        self.server = Server(folder / "server", "valkey")
+        running.callback(self.server.close)
+        settings = SETTINGS.replace("every_s = 0\n", "every_s = 0\non_switch = true\n") + TASKS
+        self.daemon = running.enter_context(
+            DaemonProcess(folder / "state", self.server.url, settings)
+        )
+        self.sidecar = running.enter_context(SidecarProcess(self.daemon.state))
+        self.feed = Feed(11)
+
+    def learn(self, num_chunks: int) -> None:
+        """Send some chunks and the end of a phase, and wait until all of it is trained and told."""
+        for number in range(num_chunks):
+            send(self.server.admin, self.feed.chunk(number))
+        send(self.server.admin, self.feed.last())
+        self.daemon.wait_caught_up(self.server.admin)
+
+    def status(self) -> Json:
+        """What the command line prints."""
+        words = [*MTLD, "status", "--state", str(self.daemon.state), "-o", "json"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode in {0, 3}, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as running:
+        yield Site(tmp_path, running)
+
+
+def shown(page: Page) -> dict[str, str]:
+    """Every figure of the page by its name, as text."""
+    found: dict[str, str] = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll("[data-field]")].map((one) =>
+            [one.dataset.field, (one.querySelector("dd, td") ?? one).firstChild.textContent]))"""
+    )
+    return found
+
+
+def expected(told: Json) -> dict[str, str]:
+    """The same from the JSON of `mtld status`."""
+    rows, matrix = told["accounting"], told["matrix"]
+    parts = ("sent", "trained", "held_out", "duplicate", "dead", "pending", "dead_events", "lost_events")  # fmt: skip
+    return {
+        **{name: f"{rows[name]:,}" for name in parts},
+        **{name: f"{told[name]:,}" for name in ("step", "lag_events", "pending_rows")},
+        "rows_per_s": f"{told['rows_per_s']:,.0f}",
+        "average_accuracy": f"{matrix['average_accuracy']:.3f}",
+        "forgetting": f"{matrix['forgetting']:.3f}",
+        "checkpoint": f"{told['checkpoint']['seq']:06d}",
+        "snapshot": f"v{told['snapshot']['version']:06d}",
+    }
+
+
+def scores(page: Page) -> list[Json]:
+    """The heat map's scores, row by row."""
+    parts = [
+        name.replace("\n", "/") for name in page.locator(".heatmap thead th").all_inner_texts()
+    ]
+    found: list[Json] = []
+    for row in page.locator(".heatmap tbody tr").all():
+        cells = zip(parts[1:], row.locator("td").all_text_contents(), strict=True)
+        found.append({part: text for part, text in cells if text != "not seen yet"})
+    return found
+
+
+def assert_lists_equal(page: Page, told: Json) -> None:
+    """Tasks, matrix, dead letters and journal, each against the JSON."""
+    rows = told["matrix"]["rows"]
+    assert len(rows) > CHUNKS
+    phases = [
+        {
+            (part if "/" in part else f"{part}/all rows"): f"{score:.3f}"
+            for part, score in row["parts"].items()
+        }
+        for row in rows
+    ]
+    assert scores(page) == phases
+    names = page.locator("#tasks tbody th").all_inner_texts()
+    assert [name.split()[0] for name in names] == [task["name"] for task in told["tasks"]]
+    dead = [event for event in told["events"] if event["kind"] == "dead_letter"]
+    assert len(dead) > 2
+    reasons = page.locator("#dead .reason").all_inner_texts()
+    assert reasons == [event["reason"] for event in reversed(dead)]
+    lines = page.locator("#journal code").all_inner_texts()
+    assert lines == [event["kind"] for event in reversed(told["events"]) if event not in dead]
+
+
+def test_what_the_page_of_a_real_daemon_shows_equals_the_status_of_the_command_line(
+    visit: Any, site: Site, tmp_path: Path
+) -> None:
+    watched = visit()
+    page = watched.page
+    site.daemon.start()
+    site.daemon.wait_started()
+    page.goto(site.sidecar.url)
+    expect(page.locator("#state")).to_have_text("idle", timeout=WAIT_MS)
+    expect(page.locator("#snapshots")).to_contain_text("No snapshot yet")
+    site.learn(CHUNKS)
+    version = site.daemon.ask("publish")["snapshot"]["version"]
+    row = page.locator(f"#snapshots tr[data-version='{version}']")
+    expect(row).to_contain_text("latest", timeout=WAIT_MS)
+    wait_until(lambda: shown(page) == expected(site.status()), what="the page to be up to date")
+    told = site.status()
+    assert page.locator("#advice").inner_text() == told["advice"].replace("`", "")
+    assert_lists_equal(page, told)
+    expect(page.locator("#replay canvas")).to_be_visible(timeout=WAIT_MS)
+    photograph(page, tmp_path / "page-real.png")
+    watched.assert_clean()
+
+
+def test_the_page_answers_before_the_first_start_while_the_daemon_hangs_and_after_its_death(
+    visit: Any, site: Site
+) -> None:
+    watched = visit()
+    page = watched.page
+    page.goto(site.sidecar.url)
+    expect(page.locator("#state")).to_have_text("no daemon yet", timeout=WAIT_MS)
+    site.daemon.start()
+    site.daemon.wait_started()
+    site.learn(2)
+    told = expected(site.status())
+    expect(page.locator("[data-field=step] dd")).to_contain_text(told["step"], timeout=WAIT_MS)
+    site.daemon.signal(signal.SIGSTOP)
+    expect(page.locator("#link")).to_have_attribute("data-link", "stale", timeout=WAIT_MS)
+    assert shown(page)["step"] == told["step"]
+    site.daemon.kill()
+    expect(page.locator("#state")).to_contain_text("not running", timeout=WAIT_MS)
+    assert "mtld run" in page.locator("#advice").inner_text()
+    site.daemon.start()
+    expect(page.locator("#state")).to_have_text("idle", timeout=WAIT_MS)
+    expect(page.locator("#link")).to_have_attribute("data-link", "live", timeout=WAIT_MS)
+    assert shown(page)["trained"] == told["trained"]
+    watched.assert_clean()
