@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from daemon.config import Config
     from daemon.types import EventSource, Json, Request
 
+HOOK_CLOSE_S = 5.0  # how long a hook that is running may keep an exit waiting
 START_WAIT_S = 60.0  # how long a start waits for its server, which may be starting too
 
 log = structlog.get_logger("mtld")
@@ -84,6 +85,8 @@ def main(config: Config, start: str | None) -> int:
         loop = assemble(config, start, source, requests, health)
         # A writer still in torch when the interpreter ends would abort the process: SIGABRT instead of 0.
         stack.callback(loop.durability.checkpointer.wait)
+        stack.callback(loop.durability.hooks.close, HOOK_CLOSE_S)
+        loop.durability.promoted("start")  # once more, since it is not known who was told
         loop.ensure_broker = broker.ensure if broker is not None else None
         jobs = Jobs(requests, config.publish, config.evaluate)
         stack.callback(jobs.close)

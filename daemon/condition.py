@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from daemon import releases
 from daemon import vitals as vitals_file
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def judge(vitals: Vitals, state_dir: Path) -> Json:
         "problems": problems,
         "advice": _advice(vitals, running, problems),
         "state_dir": str(state_dir),
+        "champion": releases.target(state_dir / "models", "champion"),
         "written_s_ago": written_s,
         "accounting": accounting(vitals.counters, vitals.pending_rows),
         **asdict(vitals),
@@ -99,6 +101,7 @@ def accounting(counters: Json, pending_rows: int) -> Json:
         "duplicate": int(counters.get("duplicate_rows", 0)),
         "dead": int(counters.get("dead_rows", 0)),
         "pending": pending_rows,
+        "skipped": int(counters.get("skipped_rows", 0)),
     }
     return {
         "sent": sum(parts.values()),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from daemon import releases
 from daemon.checkpointer import Failed
 from daemon.commit import Committer
 from daemon.cut import take
 from daemon.errors import BrokerFull
+from daemon.hooks import Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +41,8 @@ class Durability:
         self.log_bytes = (
             0  # of all entries ever applied; the difference of two cuts is the log between them
         )
+        self._outcomes: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+        self.hooks = Hooks(parts.config.hook, lambda ok, detail: self._outcomes.put((ok, detail)))
         self._config = parts.config
         self._machine = parts.machine
         self._health = parts.health
@@ -78,6 +83,7 @@ class Durability:
         outcome = self.checkpointer.poll()
         if outcome is not None:
             self._settle(outcome, loop)
+        self._tell_of_hooks(loop)
         if loop.steering.is_drained:
             return  # nobody is left to settle another one
         aged = self._is_dirty and monotonic() - self._staged_at >= self._config.checkpoint.every_s
@@ -147,6 +153,21 @@ class Durability:
             for published in self.publication.outcomes():
                 self._health.published(published)
 
+    def promoted(self, reason: str) -> None:
+        """The champion is another one: those who asked to be told are told, in a thread of their own."""
+        name = releases.target(self.publication.models, "champion")
+        if name is not None:
+            path = self.publication.models / name
+            self.hooks.notify({"version": int(name[1:]), "path": str(path), "reason": reason})
+
+    def _tell_of_hooks(self, loop: Loop) -> None:
+        while not self._outcomes.empty():
+            ok, detail = self._outcomes.get_nowait()
+            loop.journal("hook_done" if ok else "hook_failed", {"detail": detail})
+            if not ok:
+                self._health.count("hook_failures")
+                self._health.fault("hook_failed", detail)
+
     def rolled_back(
         self, seq: int, header: Json, versions: Mapping[str, int], position: Position
     ) -> None:
@@ -175,6 +196,8 @@ class Durability:
             verdict = published.verdict or {}
             told = {key: verdict.get(key) for key in ("decision", "reason", "against")}
             loop.journal(kind, {"version": published.version, "error": published.error, **told})
+            if verdict.get("decision") == "promoted":
+                self.promoted("gate")
         loop.steering.durable(outcome)
 
     def _failed(self, outcome: Failed) -> None:

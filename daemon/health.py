@@ -171,11 +171,15 @@ class Health:
             self.fault("snapshot_failed", published.error)
             return
         self.count("snapshots_published")
+        verdict = published.verdict or {}
+        self.count(str(verdict.get("decision", "unjudged")))
         self.learned.measured(published.scores or {})
         self.last_snapshot = {
             "version": published.version,
             "at": vitals.now(),
             "path": published.path,
+            "verdict": verdict.get("decision"),
+            "reason": verdict.get("reason"),
         }
         self._vitals.snapshot = {**self.last_snapshot, "scores": published.scores}
         log.info("snapshot published", version=published.version, path=published.path)

@@ -24,6 +24,7 @@ class Learned:
         self.matrix: Json = {}
         self._rows: Sequence[Json] = ()
         self._last_switch: Json = {}
+        self._last_evaluation: Json = {}
 
     def scored(self, scores: Mapping[str, float | None]) -> None:
         """Hold-outs were scored: the primary metric of each task, None where it is not defined."""
@@ -40,6 +41,9 @@ class Learned:
         if machine.last_switch is not self._last_switch:
             self._last_switch = machine.last_switch
             self.scored(machine.last_switch.get("scores", {}))
+        if machine.last_evaluation is not self._last_evaluation:
+            self._last_evaluation = machine.last_evaluation
+            self.scored(machine.last_evaluation.get("scores", {}))
         if machine.engine.matrix_rows is not self._rows:
             self._rows = machine.engine.matrix_rows
             self.matrix = _shown(machine.engine.matrix(present=False))

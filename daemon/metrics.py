@@ -25,7 +25,7 @@ ROWS = ("trained", "held_out", "duplicate", "dead", "unlabelled")
 # Told from 0 on, since an increase is only seen of a series that was there before.
 FAULTS = (
     "broker_down", "broker_full", "stream_exhausted", "stream_regressed", "group_missing", "events_lost",
-    "checkpoint_failed", "checkpoint_set_aside", "snapshot_failed",
+    "checkpoint_failed", "checkpoint_set_aside", "snapshot_failed", "guard_cannot_roll_back", "hook_failed",
 )  # fmt: skip
 VERDICTS = ("promoted", "refused", "held")
 

@@ -252,6 +252,10 @@ def retain(models: Path, keep: int) -> list[int]:
 @contextmanager
 def _alone(models: Path) -> Generator[None]:
     """One process at a time changes what points where: the daemon, or an operator's command."""
+    if not models.is_dir():
+        raise Refused(
+            f"no snapshot was ever published in {models}; `mtld snapshot publish` makes one"
+        )
     with (models / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -94,7 +94,9 @@ def roll_back(loop: Loop, plan: Plan) -> Json:
     except DAMAGE as error:
         raise Refused(f"checkpoint {plan.seq} cannot be used ({error}); choose another") from None
     skips = _skips(loop, plan, position_of(found.header))
-    _become(loop, found, skips, is_replayable=bool(told["is_replayable"]))
+    with loop.health.busy("loading"):
+        _become(loop, found, skips, is_replayable=bool(told["is_replayable"]))
+    loop.health.count("rollbacks")
     loop.journal("rolled_back", {**told, "by": plan.by, "reason": plan.reason})
     reach("rolled_back")
     loop.durability.stage(loop)

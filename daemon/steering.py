@@ -161,7 +161,10 @@ class Steering:
 
     def promote(self, request: Request) -> Json | None:
         """Make a published snapshot the champion, or give its place back to the one before."""
-        return self._loop.durability.publication.steer(request.args, self._loop.journal)
+        told = self._loop.durability.publication.steer(request.args, self._loop.journal)
+        self._loop.health.count("promoted")
+        self._loop.durability.promoted(str(request.args.get("reason") or "operator"))
+        return told
 
     def evaluate(self, request: Request) -> Json | None:
         """Score every hold-out (at most 500 rows a task) now, once for all who ask at the same place; changes nothing."""

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "drain": "daemon.commands.drain:drain",
     "checkpoint": "daemon.commands.checkpoint:app",
     "snapshot": "daemon.commands.snapshot:app",
+    "rollback": "daemon.commands.rollback:rollback",
     "dead": "daemon.commands.dead:app",
     "tail": "daemon.commands.tail:tail",
     "config": "daemon.commands.config:app",

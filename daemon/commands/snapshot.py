@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import releases, vitals
-from daemon.commands import snapshot_diff, snapshot_export
+from daemon.commands import champion, snapshot_diff, snapshot_export
 from daemon.commands.shared import Call, Timeout, ago, columns, fit, size, verb, verified
 from daemon.errors import IntegrityError
 
@@ -25,6 +25,8 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="latest, previous, champion, a number, or v000123.")]
 app.command()(snapshot_export.export)
 app.command()(snapshot_diff.diff)
+for steers in (champion.promote, champion.rollback, champion.pin, champion.unpin):
+    app.command()(steers)
 HEADINGS = ("VERSION", "AGE", "STEP", "SIZE", "ALIASES", "SCORES")
 
 

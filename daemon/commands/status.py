@@ -91,13 +91,7 @@ def _rows(report: Json) -> Iterator[tuple[str, str]]:
     )
     yield from zip(("rows", ""), _accounted(report["accounting"]), strict=True)
     yield "checkpoint", _checkpoint(report["checkpoint"])
-    snapshot = report["snapshot"]
-    yield (
-        "snapshot",
-        _stamped(f"v{snapshot['version']:06d}", snapshot)
-        if snapshot.get("version")
-        else "none since it started",
-    )
+    yield "snapshot", _snapshot(report["snapshot"], report["champion"])
     yield (
         "stream",
         f"{report['namespace']}, epoch {report['epoch']}, on {report['broker'] or 'no server'}",
@@ -109,11 +103,12 @@ def _rows(report: Json) -> Iterator[tuple[str, str]]:
 
 
 def _accounted(rows: Json) -> tuple[str, str]:
+    skipped = f" + skipped {rows['skipped']:,}" if rows["skipped"] else ""
     lost = f"{'at least ' if rows['lost_is_lower_bound'] else ''}{rows['lost_events']:,}"
     return (
         f"sent {rows['sent']:,} = trained {rows['trained']:,} + held out {rows['held_out']:,}"
         f" + duplicate {rows['duplicate']:,}",
-        f"+ dead {rows['dead']:,} + pending {rows['pending']:,};"
+        f"+ dead {rows['dead']:,} + pending {rows['pending']:,}{skipped};"
         f" events: dead {rows['dead_events']:,}, lost {lost}",
     )
 
@@ -123,6 +118,15 @@ def _checkpoint(found: Json) -> str:
         return "none yet"
     cost = f"stalled {found.get('stage_ms') or 0:.1f} ms, wrote {size(found.get('bytes'))}"
     return _stamped(f"{found['seq']:06d}", found) + f", step {found.get('step') or 0:,}, {cost}"
+
+
+def _snapshot(found: Json, champion: str | None) -> str:
+    serving = f"champion {champion}" if champion else "no champion yet"
+    if not found.get("version"):
+        return f"none since it started; {serving}"
+    verdict = f" ({found['verdict']})" if found.get("verdict") else ""
+    name = f"v{found['version']:06d}"
+    return f"{_stamped(name, found)}{verdict}; {serving}"
 
 
 def _stamped(name: str, found: Json) -> str:

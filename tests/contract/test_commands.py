@@ -51,6 +51,9 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("task", "update"): ["a", "--share", "2"],
     ("predict",): ["rows.jsonl", "--task", "a"],
     ("snapshot", "export"): ["--format", "onnx"],
+    ("rollback",): ["1", "--confirm", "1"],
+    ("snapshot", "pin"): ["1"],
+    ("snapshot", "unpin"): ["1"],
     ("dead", "show"): ["1-1"],
     ("dead", "replay"): ["1-1"],
     ("dead", "purge"): ["1-1"],
@@ -66,6 +69,10 @@ NEEDS_A_SNAPSHOT = {
     ("snapshot", "show"),
     ("snapshot", "export"),
     ("snapshot", "diff"),
+    ("snapshot", "promote"),
+    ("snapshot", "rollback"),
+    ("snapshot", "pin"),
+    ("snapshot", "unpin"),
     ("predict",),
 }
 
