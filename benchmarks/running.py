@@ -74,9 +74,13 @@ class RunningDaemon:
             sleep(poll_s)
         raise TimeoutError(f"not reached in {timeout_s} s; last vitals: {self.vitals()}")
 
-    def kill(self) -> None:
+    def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
         self._process.wait()
 
     def stop(self) -> int:
