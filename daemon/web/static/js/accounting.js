@@ -1,4 +1,4 @@
-// What became of every row: sent = trained + held out + duplicate + dead + pending, and the events that were lost.
+// What became of every row: sent = trained + held out + duplicate + dead + pending + skipped, and the events that were lost.
 
 import { byId, el, whenChanged } from "./dom.js";
 import { count, share } from "./format.js";
@@ -9,7 +9,9 @@ const PARTS = [
   ["duplicate", "duplicate", "sent again"],
   ["dead", "dead", "refused, kept"],
   ["pending", "pending", "wait for a batch"],
+  ["skipped", "skipped", "left out by a rollback"],
 ];
+const RARE = new Set(["skipped"]); // shown only where there are such rows
 
 function bar(rows) {
   const pieces = PARTS.filter(([name]) => rows[name]).map(([name]) =>
@@ -38,7 +40,7 @@ const draw = whenChanged((rows) => {
       el("tbody", {},
         el("tr", { class: "total", "data-field": "sent" },
           el("th", { scope: "row", text: "rows sent" }), el("td", { text: count(rows.sent) }), el("td")),
-        PARTS.map((part, at) => line(part, at, rows)))),
+        PARTS.filter(([name]) => rows[name] || !RARE.has(name)).map((part, at) => line(part, at, rows)))),
     el("p", { class: rows.lost_events ? "events lost" : "events" },
       "Events dead ", el("b", { "data-field": "dead_events", text: count(rows.dead_events) }),
       ", lost unread ", el("b", { "data-field": "lost_events", text: lost })));
