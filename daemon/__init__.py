@@ -1,0 +1,1 @@
+"""Runs: knows Redis, processes and operators, and the engine by its facade."""
