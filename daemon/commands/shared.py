@@ -15,8 +15,8 @@ import typer
 
 from daemon import client, finite
 from daemon import vitals as vitals_file
-from daemon.config import check_url, password_file, state_directory
 from daemon.errors import IntegrityError, NotRunning
+from daemon.places import check_url, password_file, state_directory
 from daemon.types import Json
 
 WORD = 24  # letters; what is longer is no word and may be cut anywhere
