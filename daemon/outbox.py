@@ -78,6 +78,14 @@ class Outbox:
         """All items that the server has not taken."""
         return list(self._items)
 
+    def restart(self, epoch: int, waiting: list[Item]) -> None:
+        """Under a new epoch only these wait; whatever else a restored state had has left or is among them."""
+        self.epoch = epoch
+        self._items.clear()
+        for item in waiting:
+            self._items.append(Item(epoch, self.next_seq, item.kind, item.body))
+            self.next_seq += 1
+
     def up_to(self, seq: int, limit: int = 500) -> list[Item]:
         """The oldest waiting items whose number is at most `seq`, at most `limit` of them."""
         found: list[Item] = []

@@ -115,20 +115,18 @@ def _become(
 ) -> None:
     """The state in memory becomes the older one; what is not a function of the log stays as it is."""
     machine, now, here = loop.machine, loop.process, loop.reader.position
-    waiting = [(item.kind, item.body) for item in machine.outbox.waiting()]
+    machine.outbox.drop_covered(loop.source.sent_mark())  # no server is asked after this
+    waiting = machine.outbox.waiting()
     lost, bound = machine.counters.lost_events, machine.counters.lost_is_lower_bound
     try:
         position, then = restore(found, machine)
     except StateError as error:
         raise IntegrityError(f"checkpoint {found.seq} does not fit: {error}") from error
-    machine.outbox.drop_covered(loop.source.sent_mark())
     loop.process = Process(
         epoch=now.epoch + 1, token=now.token, reread_until=then.reread_until, next_version=now.next_version,
         paused=now.paused, paused_until=now.paused_until, skips=[list(skip) for skip in skips],
     )  # fmt: skip
-    machine.outbox.epoch = loop.process.epoch
-    for kind, body in waiting:
-        machine.outbox.add(kind, body)
+    machine.outbox.restart(loop.process.epoch, waiting)
     if is_replayable:
         position = replace(position, a_max=here.a_max, g_max=here.g_max)
     else:  # nothing after it is read again, so its losses stay counted and its entries are left out at once

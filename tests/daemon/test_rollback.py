@@ -201,6 +201,27 @@ def test_what_the_log_no_longer_holds_cannot_be_replayed_but_left_out(
     assert one.machine.counters.lost_events == 0
 
 
+def test_what_waited_to_leave_leaves_once(tmp_path: Path, log: MemoryLog) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        one.journal("line", {"number": 1})
+        yield None
+        log.add(fields("mtl.data.v1", "nobody", id="dead"))
+        seq = one.durability.checkpointer.retained()[0]["seq"]
+        answers.append(ask(one, "rollback", seq=seq))
+        yield lambda: bool(answers[0])
+        yield None
+
+    play(one, script())
+    assert [line["kind"] for line in log.journal].count("line") == 1
+    assert [line["kind"] for line in log.journal].count("rolled_back") == 1
+    assert len(log.dead) == 1
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, log: MemoryLog) -> None:
     one = loop(settings(tmp_path), log)
     answers: list[list[Json]] = []
