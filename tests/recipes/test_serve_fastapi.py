@@ -145,5 +145,6 @@ def test_a_bad_champion_does_not_serve_and_the_health_says_why(
 
 
 def test_without_a_champion_the_server_does_not_start(models: Path, recipe: Any) -> None:
+    (models / "champion").unlink()
     with pytest.raises(StateError, match="champion is no alias"), running(recipe.app):
         pytest.fail("it started")
