@@ -224,6 +224,7 @@ class Health:
         told.task, told.phase = engine.focus or (None, None)
         told.tasks = described["tasks"]
         told.watermark = loop.reader.position.id
+        told.trimmed_to = loop.durability.committer.trimmed_to
         if self._entries_added is not None:
             told.lag_events = max(0, self._entries_added - loop.reader.position.n)
         told.pending_rows = len(machine.batcher)

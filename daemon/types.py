@@ -251,6 +251,7 @@ class Vitals:
     # rows (newest 32), average_accuracy, forgetting, bwt; best and min_acc by part
     matrix: Json = field(default_factory=dict[str, Any])
     watermark: str = "0-0"
+    trimmed_to: str = ""  # the log was trimmed up to here by this process
     lag_events: int | None = None
     pending_rows: int = 0
     counters: Json = field(default_factory=dict[str, Any])

@@ -11,9 +11,10 @@ import typer
 from daemon import releases, vitals
 from daemon.commands.shared import Call, Timeout, ago, columns, size, told, verb, verified
 from daemon.errors import IntegrityError, Refused
+from daemon.identity import id_tuple
 
 if TYPE_CHECKING:
-    from daemon.types import Json
+    from daemon.types import Json, Vitals
 
 app = typer.Typer(
     help="Make, list or verify checkpoints: all that is needed to resume.",
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-HEADINGS = ("SEQ", "AGE", "STEP", "EPOCH", "WATERMARK", "SIZE", "PARENT", "")
+HEADINGS = ("SEQ", "AGE", "STEP", "EPOCH", "WATERMARK", "SIZE", "PARENT", "REPLAY", "")
 
 
 @app.command()
@@ -34,7 +35,10 @@ def now(call: Call, timeout_s: Timeout = 60.0) -> None:
 @app.command("list")
 @verb()
 def list_(call: Call) -> None:
-    """List the checkpoints that are kept, newest first; `current` is where a start resumes."""
+    """List the checkpoints that are kept, newest first; `current` is where a start resumes.
+
+    REPLAY says whether the log still has what came after it, so that `mtld rollback` can read it again.
+    """
     found = catalogue(call.state_dir)
     call.show(
         found,
@@ -101,7 +105,20 @@ def catalogue(state_dir: Path) -> list[Json]:
     """What the manifests say, newest first; one that cannot be read says why."""
     root = state_dir / "checkpoints"
     resumed = current(root)
-    return [_entry(path, resumed) for path in directories(root)]
+    seen = vitals.read(state_dir / vitals.NAME)
+    return [
+        {**entry, "replayable": _replayable(entry, seen)}
+        for entry in (_entry(path, resumed) for path in directories(root))
+    ]
+
+
+def _replayable(entry: Json, seen: Vitals | None) -> bool | None:
+    """Whether the log still has what came after it, as far as the daemon has trimmed; None where nobody knows."""
+    if seen is None or not seen.trimmed_to or "watermark" not in entry:
+        return None
+    return entry["epoch"] == seen.epoch and id_tuple(entry["watermark"]) >= id_tuple(
+        seen.trimmed_to
+    )
 
 
 def _entry(path: Path, resumed: int | None) -> Json:
@@ -121,7 +138,7 @@ def _entry(path: Path, resumed: int | None) -> Json:
 def _row(entry: Json) -> tuple[Any, ...]:
     flag = "current" if entry["current"] else ""
     if "error" in entry:
-        return entry["seq"], None, None, None, None, None, None, f"unreadable {flag}"
+        return entry["seq"], None, None, None, None, None, None, None, f"unreadable {flag}"
     age = ago(vitals.age_s(str(entry["at"])))
     shown = (
         entry["step"],
@@ -129,5 +146,6 @@ def _row(entry: Json) -> tuple[Any, ...]:
         entry["watermark"],
         size(entry["bytes"]),
         entry["parent"],
+        {True: "yes", False: "no"}.get(entry["replayable"], "-"),
     )
     return entry["seq"], age, *shown, flag

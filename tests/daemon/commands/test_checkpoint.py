@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon import vitals
+from daemon.types import Vitals
 from tests.daemon.commands.conftest import Mtld, add_checkpoint
 
 
@@ -28,6 +30,14 @@ def test_the_list_is_newest_first_and_marks_where_a_start_resumes(mtld: Mtld) ->
     shown = mtld("checkpoint", "list").out.splitlines()
     assert shown[0].split()[:3] == ["SEQ", "AGE", "STEP"]
     assert shown[1].endswith("current")
+
+
+def test_the_list_says_whether_the_log_still_has_what_came_after(mtld: Mtld, state: Path) -> None:
+    assert [one["replayable"] for one in mtld("checkpoint", "list", "-o", "json").json] == [None] * 3
+    marks = {one["seq"]: one["watermark"] for one in mtld("checkpoint", "list", "-o", "json").json}
+    vitals.write(state / vitals.NAME, Vitals(epoch=1, trimmed_to=marks[2]))
+    found = mtld("checkpoint", "list", "-o", "json").json
+    assert {one["seq"]: one["replayable"] for one in found} == {3: True, 2: True, 1: False}
 
 
 def test_whole_checkpoints_verify(mtld: Mtld) -> None:
