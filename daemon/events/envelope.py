@@ -7,6 +7,7 @@ here (traceparent, dataschema, ...) are allowed, counted against the size limit 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from daemon.encodings.names import shown, task_name
@@ -29,6 +30,7 @@ MAX_BYTES = {  # of each attribute we keep: they go into dead letters and log li
     b"time": 64,
     b"datacontenttype": 128,
 }
+_REPEATED = frozenset({b"source", b"type", b"subject", b"datacontenttype"})  # from event to event
 DEFAULT_CONTENT_TYPE = "application/json"  # as CloudEvents has it
 _TIME = re.compile(  # RFC 3339
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?"
@@ -55,7 +57,7 @@ def envelope(entry: Entry, limits: Limits) -> Envelope:
         id=_required(fields, b"id"),
         source=_required(fields, b"source"),
         type=_required(fields, b"type"),
-        subject=None if subject is None else task_name(subject),
+        subject=None if subject is None else _task(subject),
         time=_time(fields),
         content_type=_content_type(fields),
         data=fields.get(b"data", b""),
@@ -84,6 +86,10 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = fields.get(name)
     if value is None:
         return None
+    return _repeated(name, value) if name in _REPEATED else _checked(name, value)
+
+
+def _checked(name: bytes, value: bytes) -> str:
     if not 1 <= len(value) <= MAX_BYTES[name]:
         raise BadEvent(
             "bad_field_length",
@@ -98,6 +104,10 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str | None:
             "control_characters", f"{name.decode()} is {shown(text)}: printable text only"
         )
     return text
+
+
+_repeated = lru_cache(maxsize=1024)(_checked)  # what is refused is not kept
+_task = lru_cache(maxsize=1024)(task_name)
 
 
 def _required(fields: Mapping[bytes, bytes], name: bytes) -> str:

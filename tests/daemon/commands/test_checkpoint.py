@@ -33,7 +33,9 @@ def test_the_list_is_newest_first_and_marks_where_a_start_resumes(mtld: Mtld) ->
 
 
 def test_the_list_says_whether_the_log_still_has_what_came_after(mtld: Mtld, state: Path) -> None:
-    assert [one["replayable"] for one in mtld("checkpoint", "list", "-o", "json").json] == [None] * 3
+    assert [one["replayable"] for one in mtld("checkpoint", "list", "-o", "json").json] == [
+        None
+    ] * 3
     marks = {one["seq"]: one["watermark"] for one in mtld("checkpoint", "list", "-o", "json").json}
     vitals.write(state / vitals.NAME, Vitals(epoch=1, trimmed_to=marks[2]))
     found = mtld("checkpoint", "list", "-o", "json").json
