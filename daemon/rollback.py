@@ -68,7 +68,12 @@ def before_switch(loop: Loop) -> bool:
             if not _is_replayable(loop, position, bounds):
                 break
             skip = (guard.since, loop.reader.position.id)
-            roll_back(loop, Plan(int(header["seq"]), (skip,), by="guard", reason=guard.held))
+            plan = Plan(int(header["seq"]), (skip,), by="guard", reason=guard.held)
+            try:
+                roll_back(loop, plan)
+            except Refused as error:  # a damaged one; those before it may do
+                loop.health.fault("guard_cannot_roll_back", str(error))
+                continue
             return True
     guard.gave_up = guard.since
     loop.health.fault("guard_cannot_roll_back", f"no replayable checkpoint before {guard.since}")
