@@ -82,10 +82,9 @@ def before_switch(loop: Loop) -> bool:
 
 
 def is_left_out(process: Process, entry_id: str) -> bool:
-    """Whether a rollback decided that this entry is not read; ranges that lie behind are forgotten."""
+    """Whether a rollback decided that this entry is not read."""
     here = id_tuple(entry_id)
-    process.skips = [skip for skip in process.skips if here <= id_tuple(skip[1])]
-    return any(id_tuple(skip[0]) <= here for skip in process.skips)
+    return any(id_tuple(first) <= here <= id_tuple(last) for first, last in process.skips)
 
 
 def roll_back(loop: Loop, plan: Plan) -> Json:
@@ -132,6 +131,7 @@ def _become(
         paused=now.paused, paused_until=now.paused_until, skips=[list(skip) for skip in skips],
     )  # fmt: skip
     machine.outbox.epoch = loop.process.epoch
+    machine.rereading = id_tuple(position.id) < id_tuple(then.reread_until)
     for kind, body in waiting:
         machine.outbox.add(kind, body)
     if is_replayable:
@@ -164,8 +164,14 @@ def _is_replayable(loop: Loop, position: Position, bounds: Bounds) -> bool:
 
 
 def _skips(loop: Loop, plan: Plan, position: Position) -> list[tuple[str, str]]:
-    """The plan's ranges, what is already left out, and with `skip_to_now` everything from the position to here."""
-    chosen = [*plan.skips, *((first, last) for first, last in loop.process.skips)]
+    """The plan's ranges, with `skip_to_now` everything from the position to here, and what was left out before.
+
+    What was left out stays so, wherever one goes back to: bad rows do not return with the next rollback. Ranges before
+    all that can be rolled back to are forgotten.
+    """
+    chosen = list(plan.skips)
     if plan.skip_to_now:
         chosen.append((position.id, loop.reader.position.id))
-    return chosen
+    oldest = id_tuple(loop.durability.checkpointer.retained()[-1]["watermark"])
+    before = [(first, last) for first, last in loop.process.skips if id_tuple(last) > oldest]
+    return list(dict.fromkeys([*chosen, *before]))
