@@ -24,7 +24,9 @@ class Guard:
     def __init__(self, min_rows: int) -> None:
         self.min_rows = min_rows
         self.base: dict[str, float] = {}  # score by part at the last switch
-        self.since = ""  # the entry id of that switch; while a part is fallen, of the one it fell after
+        self.since = (
+            ""  # the entry id of that switch; while a part is fallen, of the one it fell after
+        )
         self.fallen: Json = {}  # by part: {"was", "is"}, while it is fallen
         self.gave_up = (
             ""  # the switch before which nothing was found to go back to; not part of the state

@@ -119,7 +119,7 @@ def _become(
 ) -> None:
     """The state in memory becomes the older one; what is not a function of the log stays as it is."""
     machine, now, here = loop.machine, loop.process, loop.reader.position
-    waiting = [(item.kind, item.body) for item in machine.outbox.waiting()]
+    waiting = machine.outbox.waiting()
     lost, bound = machine.counters.lost_events, machine.counters.lost_is_lower_bound
     try:
         position, then = restore(found, machine)
@@ -127,13 +127,18 @@ def _become(
         raise IntegrityError(f"checkpoint {found.seq} does not fit: {error}") from error
     machine.outbox.drop_covered(loop.source.sent_mark())
     loop.process = Process(
-        epoch=now.epoch + 1, token=now.token, reread_until=then.reread_until, next_version=now.next_version,
+        epoch=now.epoch + 1, regressions=now.regressions, token=now.token, reread_until=then.reread_until, next_version=now.next_version,
         paused=now.paused, paused_until=now.paused_until, skips=[list(skip) for skip in skips],
     )  # fmt: skip
     machine.outbox.epoch = loop.process.epoch
     machine.rereading = id_tuple(position.id) < id_tuple(then.reread_until)
-    for kind, body in waiting:
-        machine.outbox.add(kind, body)
+    for item in waiting:  # a dead letter of what is read again would be told twice
+        if not (
+            is_replayable
+            and item.kind == "dead"
+            and id_tuple(item.body["id"]) > id_tuple(position.id)
+        ):
+            machine.outbox.add(item.kind, item.body)
     if is_replayable:
         position = replace(position, a_max=here.a_max, g_max=here.g_max)
     else:  # nothing after it is read again, so its losses stay counted and its entries are left out at once

@@ -132,6 +132,30 @@ def test_replaying_without_the_bad_part_is_as_if_it_had_never_come(
     ]
 
 
+def test_a_dead_letter_that_waits_is_told_once_and_not_if_it_is_left_out(
+    tmp_path: Path, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        monkeypatch.setattr("daemon.durability.IDLE_S", 1e9)  # no cut, so nothing leaves
+        kept, left = log.add(rows(7, task="nobody")), log.add(rows(9, task="nobody"))
+        yield lambda: one.reader.position.id == left
+        assert len(one.machine.outbox) == 2
+        monkeypatch.setattr("daemon.durability.IDLE_S", 0.0)
+        seq = one.durability.checkpointer.retained()[-1]["seq"]
+        answers.append(ask(one, "rollback", seq=seq, skips=[[left, left]]))
+        yield lambda: bool(answers[0])
+        yield None
+        assert [letter["id"] for letter in log.dead] == [kept]
+
+    play(one, script())
+    assert one.machine.counters.dead_events == 1
+
+
 def test_what_was_left_out_stays_out_of_the_next_rollback(tmp_path: Path, log: MemoryLog) -> None:
     one = loop(settings(tmp_path / "a"), log)
     answers: list[list[Json]] = []
