@@ -65,6 +65,10 @@ class Guard:
         if not kept:
             self.since = entry_id
 
+    def resume(self, base: Mapping[str, float], since: str) -> None:
+        """What came since was left out: go on comparing with these scores, as if there had been a switch just now."""
+        self.base, self.since, self.fallen = dict(base), since, {}
+
     def state(self) -> Json:
         return {"base": dict(self.base), "since": self.since, "fallen": dict(self.fallen)}
 

@@ -18,6 +18,8 @@ from daemon.reader import Reader
 from mtl_engine.errors import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from daemon.checkpoint_store import Recovered
     from daemon.loop import Loop
     from daemon.reader import Position
@@ -33,6 +35,7 @@ class Plan:
     skip_to_now: bool = False  # leave out everything up to now
     by: str = ""
     reason: str = ""
+    guarded: Mapping[str, float] | None = None  # scores that the guard goes on comparing with
 
 
 def look(loop: Loop, plan: Plan) -> Json:
@@ -57,7 +60,10 @@ def look(loop: Loop, plan: Plan) -> Json:
 
 
 def before_switch(loop: Loop) -> bool:
-    """Go back to before the switch after which the guard saw a task fall, without what came since; whether it was done."""
+    """Go back to before the switch after which the guard saw a task fall, without what came since; whether it was done.
+
+    What goes on coming may be as bad: it is compared with the scores of before, and left out in its turn.
+    """
     guard = loop.machine.guard
     if not guard.fallen or guard.since == guard.gave_up:
         return False
@@ -68,7 +74,7 @@ def before_switch(loop: Loop) -> bool:
             if not _is_replayable(loop, position, bounds):
                 break
             skip = (guard.since, loop.reader.position.id)
-            plan = Plan(int(header["seq"]), (skip,), by="guard", reason=guard.held)
+            plan = Plan(int(header["seq"]), (skip,), False, "guard", guard.held, dict(guard.base))
             try:
                 roll_back(loop, plan)
             except Refused as error:  # a damaged one; those before it may do
@@ -98,8 +104,11 @@ def roll_back(loop: Loop, plan: Plan) -> Json:
     except DAMAGE as error:
         raise Refused(f"checkpoint {plan.seq} cannot be used ({error}); choose another") from None
     skips = _skips(loop, plan, position_of(found.header))
+    here = loop.reader.position.id
     with loop.health.busy("loading"):
         _become(loop, found, skips, is_replayable=bool(told["is_replayable"]))
+    if plan.guarded is not None:
+        loop.machine.guard.resume(plan.guarded, here)
     loop.health.count("rollbacks")
     loop.journal("rolled_back", {**told, "by": plan.by, "reason": plan.reason})
     reach("rolled_back")

@@ -184,6 +184,15 @@ class Campaign:
         }
         assert self.deaths[-1].exit_code in allowed[how], self.daemon.tail()
 
+    def roll_back(self) -> None:
+        """One rollback that is answered, to the oldest checkpoint that is kept, and a death while it replays."""
+        self.daemon.start()
+        self.daemon.wait_started()
+        self._resume()
+        self._act("roll back", 0.99)
+        assert self.acts["roll back"] == 1
+        self._died("SIGKILL", self.daemon.kill())
+
     # -- what an operator does meanwhile -----------------------------------------------------------------------
 
     def _act(self, act: str, place: float) -> None:

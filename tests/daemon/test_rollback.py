@@ -348,6 +348,27 @@ def test_the_guard_goes_back_to_before_the_switch_and_leaves_out_what_came_since
     assert kinds.index("guard_fell") < kinds.index("rolled_back")
 
 
+def test_what_goes_on_coming_after_a_rollback_of_the_guard_is_left_out_too(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    one = loop(settings(tmp_path, **GUARDED), log)
+    steps: list[int] = []
+
+    def script() -> Script:
+        yield from guarded(one, log, steps, lambda: None)
+        for number in range(40):
+            log.add(spoilt(5000 + 4 * number))
+        yield None
+        ask(one, "score")
+        yield lambda: one.process.epoch == 3
+        yield None
+
+    play(one, script())
+    assert one.machine.engine.step_count == steps[0]
+    assert one.machine.engine.focus == ("a", "one")
+    assert one.machine.counters.skipped_events == 1 + 40 + 1 + 40 + 1
+
+
 def test_the_guard_passes_a_damaged_checkpoint_by(tmp_path: Path, log: MemoryLog) -> None:
     log.add(fields("mtl.task.switch.v1", "a", id="s0", data={"phase": "zero"}))
     one = loop(settings(tmp_path, **GUARDED), log)
