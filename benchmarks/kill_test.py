@@ -48,6 +48,10 @@ def main() -> None:
             "random_by_kind": dict(
                 Counter(death.how for death in campaign.deaths[-options.kills :])
             ),
+            "answered": dict(
+                campaign.acts
+            ),  # of what an operator asked meanwhile; the others met a death
+            "rollbacks_that_counted": final.header["epoch"] - 1,
             "bit_equal": True,  # verify() has raised otherwise
             "applied_twice": 0,  # and so has send_everything_again()
             "tensors_compared": len(final.tensors),

@@ -180,7 +180,7 @@ def _resume(found: Recovered, loop: Loop) -> None:
     if changed:
         loop.health.not_bit_exact("; ".join(changed))
         loop.journal("not_bit_exact", {"changed": changed})
-    loop.durability.resume_from(found.header)
+    loop.durability.resume_from(found.header, loop)
 
 
 def _take_lease(source: EventSource, token: int, wait_s: float, watermark: str) -> int:

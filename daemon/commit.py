@@ -84,14 +84,14 @@ class Committer:
             outbox.drop_covered(items[-1].mark)
 
     def _horizon(self, header: Json) -> str:
-        """The oldest id that a retained checkpoint of this epoch still needs, within the bounds set for the log."""
+        """The oldest id that a retained checkpoint of this very log still needs, within the bounds set for the log."""
         oldest = str(header["watermark"])
         since = datetime.now(UTC) - timedelta(hours=self._stream.log_retain_hours)
         first_ms = int(since.timestamp() * 1000)
         for kept in self._retained:
             too_big = header["log_bytes"] - kept["log_bytes"] > self._stream.log_retain_bytes
             if (
-                kept["epoch"] != header["epoch"]
+                kept.get("regressions", 0) != header.get("regressions", 0)
                 or too_big
                 or id_tuple(kept["watermark"])[0] < first_ms
             ):

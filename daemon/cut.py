@@ -23,6 +23,9 @@ class Process:
     """What the daemon must remember that is not a function of the log."""
 
     epoch: int = 1  # moves when the stream went back or the state was rolled back
+    regressions: int = (
+        0  # how often the stream went back: positions before the last time are of another log
+    )
     token: int = 0  # of the lease; a higher one fences a lower one off
     displayed: str = "0-0"  # the last id that the display group was set to
     reread_until: str = "0-0"  # after a regression: entries up to here may be old ones read again
@@ -58,6 +61,7 @@ def take(machine: LogMachine, position: Position, process: Process, header: Json
         header={
             "step": machine.engine.step_count,
             "epoch": process.epoch,
+            "regressions": process.regressions,
             "token": process.token,
             "watermark": position.id,
             "position": {**asdict(position), "key": position.key.hex()},

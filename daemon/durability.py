@@ -142,16 +142,18 @@ class Durability:
         if outcome is not None:
             self._settle(outcome, loop)
 
-    def resume_from(self, header: Json) -> None:
-        """Carry out what the checkpoint we start from has caused and its process may not have lived to do."""
+    def resume_from(self, header: Json, loop: Loop) -> None:
+        """Carry out what the checkpoint we start from has caused and its process may not have lived to do.
+
+        Its journal line cannot have left, since it leaves with the next checkpoint; hooks may be told a second time.
+        """
         self.log_bytes = int(header["log_bytes"])
         self._health.resumed(header)
         self.committer.durable(header, self.checkpointer.retained())
         finish = self.publication.carry_out(header["publish"], self._machine, header)
         if finish is not None:
             finish()
-            for published in self.publication.outcomes():
-                self._health.published(published)
+            self._tell_of_snapshots(loop)
 
     def promoted(self, reason: str) -> None:
         """The champion is another one: those who asked to be told are told, in a thread of their own."""
@@ -190,15 +192,18 @@ class Durability:
         self._retry_s, self._retry_at = RETRY_S[0], 0.0
         self._health.checkpointed(outcome)
         self.committer.durable(outcome.header, self.checkpointer.retained())
+        self._tell_of_snapshots(loop)
+        loop.steering.durable(outcome)
+
+    def _tell_of_snapshots(self, loop: Loop) -> None:
         for published in self.publication.outcomes():
             self._health.published(published)
             kind = "snapshot_failed" if published.error else "snapshot_published"
             verdict = published.verdict or {}
             told = {key: verdict.get(key) for key in ("decision", "reason", "against")}
             loop.journal(kind, {"version": published.version, "error": published.error, **told})
-            if verdict.get("decision") == "promoted":
+            if verdict.get("decision") == "promoted" and not published.error:
                 self.promoted("gate")
-        loop.steering.durable(outcome)
 
     def _failed(self, outcome: Failed) -> None:
         """What the cut contained is not durable: the next one is due in time, but not at once."""

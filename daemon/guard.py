@@ -24,7 +24,9 @@ class Guard:
     def __init__(self, min_rows: int) -> None:
         self.min_rows = min_rows
         self.base: dict[str, float] = {}  # score by part at the last switch
-        self.since = ""  # the entry id of that switch
+        self.since = (
+            ""  # the entry id of that switch; while a part is fallen, of the one it fell after
+        )
         self.fallen: Json = {}  # by part: {"was", "is"}, while it is fallen
         self.gave_up = (
             ""  # the switch before which nothing was found to go back to; not part of the state
@@ -54,12 +56,18 @@ class Guard:
     def switched(self, scored: Json, tolerances: Mapping[str, float], entry_id: str) -> None:
         """A task switch was applied: an evaluation too, and the base of those that follow.
 
-        What is fallen keeps the base it fell from, so a further switch does not make a loss the new normal.
+        What is fallen keeps the base it fell from, so a further switch does not make a loss the new normal, and the
+        switch after which it fell is still the one to go back to.
         """
         self.evaluated(scored, tolerances)
         kept = {part: self.fallen[part]["was"] for part in self.fallen}
         self.base = {**scored["parts"], **kept}
-        self.since = entry_id
+        if not kept:
+            self.since = entry_id
+
+    def resume(self, base: Mapping[str, float], since: str) -> None:
+        """What came since was left out: go on comparing with these scores, as if there had been a switch just now."""
+        self.base, self.since, self.fallen = dict(base), since, {}
 
     def state(self) -> Json:
         return {"base": dict(self.base), "since": self.since, "fallen": dict(self.fallen)}

@@ -36,6 +36,7 @@ def regressed(loop: Loop, error: StreamRegressed) -> None:
     position = loop.reader.regress(retained)
     process, machine = loop.process, loop.machine
     process.epoch += 1
+    process.regressions += 1
     process.displayed = "0-0"
     process.reread_until = bounds.last_id
     loop.durability.committer.restart(position)

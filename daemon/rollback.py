@@ -18,6 +18,8 @@ from daemon.reader import Reader
 from mtl_engine.errors import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from daemon.checkpoint_store import Recovered
     from daemon.loop import Loop
     from daemon.reader import Position
@@ -33,6 +35,7 @@ class Plan:
     skip_to_now: bool = False  # leave out everything up to now
     by: str = ""
     reason: str = ""
+    guarded: Mapping[str, float] | None = None  # scores that the guard goes on comparing with
 
 
 def look(loop: Loop, plan: Plan) -> Json:
@@ -57,7 +60,10 @@ def look(loop: Loop, plan: Plan) -> Json:
 
 
 def before_switch(loop: Loop) -> bool:
-    """Go back to before the switch after which the guard saw a task fall, without what came since; whether it was done."""
+    """Go back to before the switch after which the guard saw a task fall, without what came since; whether it was done.
+
+    What goes on coming may be as bad: it is compared with the scores of before, and left out in its turn.
+    """
     guard = loop.machine.guard
     if not guard.fallen or guard.since == guard.gave_up:
         return False
@@ -68,7 +74,12 @@ def before_switch(loop: Loop) -> bool:
             if not _is_replayable(loop, position, bounds):
                 break
             skip = (guard.since, loop.reader.position.id)
-            roll_back(loop, Plan(int(header["seq"]), (skip,), by="guard", reason=guard.held))
+            plan = Plan(int(header["seq"]), (skip,), False, "guard", guard.held, dict(guard.base))
+            try:
+                roll_back(loop, plan)
+            except Refused as error:  # a damaged one; those before it may do
+                loop.health.fault("guard_cannot_roll_back", str(error))
+                continue
             return True
     guard.gave_up = guard.since
     loop.health.fault("guard_cannot_roll_back", f"no replayable checkpoint before {guard.since}")
@@ -77,10 +88,9 @@ def before_switch(loop: Loop) -> bool:
 
 
 def is_left_out(process: Process, entry_id: str) -> bool:
-    """Whether a rollback decided that this entry is not read; ranges that lie behind are forgotten."""
+    """Whether a rollback decided that this entry is not read."""
     here = id_tuple(entry_id)
-    process.skips = [skip for skip in process.skips if here <= id_tuple(skip[1])]
-    return any(id_tuple(skip[0]) <= here for skip in process.skips)
+    return any(id_tuple(first) <= here <= id_tuple(last) for first, last in process.skips)
 
 
 def roll_back(loop: Loop, plan: Plan) -> Json:
@@ -94,8 +104,11 @@ def roll_back(loop: Loop, plan: Plan) -> Json:
     except DAMAGE as error:
         raise Refused(f"checkpoint {plan.seq} cannot be used ({error}); choose another") from None
     skips = _skips(loop, plan, position_of(found.header))
+    here = loop.reader.position.id
     with loop.health.busy("loading"):
         _become(loop, found, skips, is_replayable=bool(told["is_replayable"]))
+    if plan.guarded is not None:
+        loop.machine.guard.resume(plan.guarded, here)
     loop.health.count("rollbacks")
     loop.journal("rolled_back", {**told, "by": plan.by, "reason": plan.reason})
     reach("rolled_back")
@@ -123,10 +136,14 @@ def _become(
     except StateError as error:
         raise IntegrityError(f"checkpoint {found.seq} does not fit: {error}") from error
     loop.process = Process(
-        epoch=now.epoch + 1, token=now.token, reread_until=then.reread_until, next_version=now.next_version,
+        epoch=now.epoch + 1, regressions=now.regressions, token=now.token, reread_until=then.reread_until, next_version=now.next_version,
         paused=now.paused, paused_until=now.paused_until, skips=[list(skip) for skip in skips],
     )  # fmt: skip
-    machine.outbox.restart(loop.process.epoch, waiting)
+    machine.rereading = id_tuple(position.id) < id_tuple(then.reread_until)
+    # A dead letter of what is read again would be told twice.
+    stays = [one for one in waiting if one.kind != "dead" or not is_replayable
+             or id_tuple(one.body["id"]) <= id_tuple(position.id)]  # fmt: skip
+    machine.outbox.restart(loop.process.epoch, stays)
     if is_replayable:
         position = replace(position, a_max=here.a_max, g_max=here.g_max)
     else:  # nothing after it is read again, so its losses stay counted and its entries are left out at once
@@ -157,8 +174,14 @@ def _is_replayable(loop: Loop, position: Position, bounds: Bounds) -> bool:
 
 
 def _skips(loop: Loop, plan: Plan, position: Position) -> list[tuple[str, str]]:
-    """The plan's ranges, what is already left out, and with `skip_to_now` everything from the position to here."""
-    chosen = [*plan.skips, *((first, last) for first, last in loop.process.skips)]
+    """The plan's ranges, with `skip_to_now` everything from the position to here, and what was left out before.
+
+    What was left out stays so, wherever one goes back to: bad rows do not return with the next rollback. Ranges before
+    all that can be rolled back to are forgotten.
+    """
+    chosen = list(plan.skips)
     if plan.skip_to_now:
         chosen.append((position.id, loop.reader.position.id))
-    return chosen
+    oldest = id_tuple(loop.durability.checkpointer.retained()[-1]["watermark"])
+    before = [(first, last) for first, last in loop.process.skips if id_tuple(last) > oldest]
+    return list(dict.fromkeys([*chosen, *before]))

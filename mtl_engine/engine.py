@@ -203,9 +203,9 @@ class Engine:
     def contest(self, path: str | Path) -> dict[str, Json]:
         """`score`, `rival` and `rows` by task: this model and a published snapshot on the hold-outs of the snapshot's time."""
         rival, trainer = snapshot.load(path), self._trainer
-        mine, theirs = trainer.registry.tasks, rival.registry.tasks
-        kinds = {name: task.kind for name, task in theirs.items()
-                 if name in mine and type(task.kind) is type(mine[name].kind)}  # fmt: skip
+        theirs = rival.registry
+        kinds = {name: task.kind for name, task in theirs.tasks.items()
+                 if trainer.registry.form(name) == theirs.form(name) is not None}  # fmt: skip
         step = int(rival.manifest["step"])
         return self._held_out.contest(trainer.model, trainer.weights(), rival.model, kinds, step)
 

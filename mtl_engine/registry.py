@@ -71,6 +71,16 @@ class Registry:
         }
         return task
 
+    def form(self, name: str) -> tuple[object, ...] | None:
+        """What a task's rows and answers look like, None before its first row; models that agree on it can be compared."""
+        task = self.tasks.get(name)
+        table = None if task is None else self.tables.get(task.table or "")
+        if task is None or table is None:
+            return None
+        spec = task.spec
+        columns = () if spec.kind == "classification" else (spec.targets, len(spec.classes))
+        return spec.kind, *columns, table.modality, table.shape
+
     def tasks_of(self) -> dict[str, list[str]]:
         """Names of the tasks of every input table."""
         return {

@@ -1,5 +1,7 @@
 """One stream, many deaths: feeds a daemon, kills it at fail-points or at random, and proves that nothing shows.
 
+Meanwhile an operator publishes, promotes, and rolls back without leaving anything out, which replays to the same state.
+
 The reference is a second daemon with a state directory of its own that is never killed. It reads a copy of the
 log with the same ids, taken from the server's append-only file, since flushes and declarations were decided by
 the first daemon and stand in its log.
@@ -11,10 +13,13 @@ import json
 import random
 import signal
 import subprocess
+import threading
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from daemon import releases
+from daemon.errors import NotRunning, Refused
 from daemon.failpoints import NAMES
 from daemon.identity import id_tuple
 from daemon.sources.link import Keys
@@ -27,6 +32,8 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from daemon.types import Json
+
 REFERENCE = "reference"
 # The first three die before a row is read, at different places of declaring the configured tasks.
 EVERY_FAILPOINT = ("lease_taken", "control_sent:2", "recovered", *NAMES[2:])
@@ -35,6 +42,10 @@ LATER = (
     "read:5", "entered:6", "stepped:4", "staged:3", "written:2", "renamed:2", "current_swapped:2",
     "snapshot_renamed:2", "outbox_sent:2", "outbox_done:2", "displayed:2", "trimmed:2",
 )  # fmt: skip
+# Places that are only reached when an operator asks for it.
+ASKED = {"champion_swapped": "demote", "rolled_back": "roll back"}
+ACTS = ("publish", "promote", "demote", "roll back", "roll back")
+GATE = "[gate]\nmin_rows = 500\n"  # every snapshot may become champion
 EVENTS_A_KILL = 12  # sent for each random kill
 START_S = 2.5  # about what it takes until a process works; a kill may fall into it
 WORK_S = 0.7  # how long it may work before it is killed
@@ -59,15 +70,19 @@ class Campaign:
     daemon: DaemonProcess = field(init=False)
     feed: stream.Feed = field(init=False)
     deaths: list[Death] = field(default_factory=list[Death])
+    acts: Counter[str] = field(default_factory=Counter[str])  # of the operator, that were answered
     ids: list[str] = field(default_factory=list[str])  # of the entries sent, in order
     sent: list[stream.Fields] = field(default_factory=list[stream.Fields])
     _random: random.Random = field(init=False)
     _waiting: list[stream.Fields] = field(default_factory=list[stream.Fields])
     _chunks: int = 0
+    _furthest: tuple[int, int] = (0, 0)  # the highest watermark that was ever seen durable
+    _is_paused: bool = False
+    _had_champion: bool = False
 
     def __post_init__(self) -> None:
         self.server = Server(self.folder / "server", "valkey", *aof.KEEP_ALL)
-        settings = stream.SETTINGS + stream.TASKS
+        settings = stream.SETTINGS + GATE + stream.TASKS
         self.daemon = DaemonProcess(self.folder / "state", self.server.url, settings)
         self.feed = stream.Feed(self.seed)
         self._random = random.Random(self.seed)  # noqa: S311 - moments, not secrets
@@ -110,7 +125,10 @@ class Campaign:
         self.send(events[:half])
         self.daemon.start(failpoint)
         wait_until(self.daemon.is_up_or_ended, 60.0, "the daemon to start")
+        self._resume()
         self.send(events[half:])
+        if failpoint in ASKED:
+            self._act(ASKED[failpoint], 0.5)
         self._feed_until_it_ends(has_tasks)
         self._died(failpoint, self.daemon.ended(1.0))
         assert self.deaths[-1].exit_code == -signal.SIGKILL, self.daemon.tail()
@@ -136,7 +154,7 @@ class Campaign:
     def die_at_random(self) -> None:
         """Start, send some events before and some after, and end it at a random moment."""
         chance = self._random
-        events = self.take(EVENTS_A_KILL)
+        events, act = self.take(EVENTS_A_KILL), threading.Thread()
         cut = chance.randrange(len(events) + 1)
         self.send(events[:cut])
         self.daemon.start()
@@ -145,6 +163,9 @@ class Campaign:
             self.send(events[cut:])
         else:
             self.daemon.wait_started()
+            self._resume()
+            act = threading.Thread(target=self._act, args=(chance.choice(ACTS), chance.random()))
+            act.start()
             self.send(events[cut:])
             self._live(chance.uniform(0.0, WORK_S))
         how = chance.choices(("SIGKILL", "SIGTERM", "SIGTERM twice"), (70, 20, 10))[0]
@@ -152,13 +173,71 @@ class Campaign:
         if how == "SIGTERM twice":
             self._live(chance.uniform(0.0, 0.05))
             self.daemon.signal(signal.SIGTERM)
-        self._died(how, self.daemon.ended())
+        exit_code = self.daemon.ended()
+        if act.ident is not None:
+            act.join()
+        self._died(how, exit_code)
         allowed = {
             "SIGKILL": {-signal.SIGKILL},
             "SIGTERM": {0, -signal.SIGTERM},  # before Python runs a signal simply ends it
             "SIGTERM twice": {0, -signal.SIGTERM, 128 + signal.SIGTERM},
         }
         assert self.deaths[-1].exit_code in allowed[how], self.daemon.tail()
+
+    def roll_back(self) -> None:
+        """One rollback that is answered, to the oldest checkpoint that is kept, and a death while it replays."""
+        self.daemon.start()
+        self.daemon.wait_started()
+        self._resume()
+        self._act("roll back", 0.99)
+        assert self.acts["roll back"] == 1
+        self._died("SIGKILL", self.daemon.kill())
+
+    # -- what an operator does meanwhile -----------------------------------------------------------------------
+
+    def _act(self, act: str, place: float) -> None:
+        """Ask for one thing; `place` chooses among what there is. A death before the answer is what this is for."""
+        try:
+            if act == "publish":
+                self.daemon.ask("publish")
+            elif act == "roll back":
+                self._roll_back(place)
+            else:
+                self._promote(act, place)
+        except NotRunning:
+            return
+        except Refused:
+            assert act != "publish"  # nothing to choose from yet, or a drain that has begun
+            return
+        self.acts[act] += 1
+
+    def _roll_back(self, place: float) -> None:
+        """Paused first, so that what has left until then is known; nothing is left out, so it ends where it was."""
+        self._is_paused = True
+        self.daemon.ask("pause", reason="to roll back")
+        durable = self.daemon.durable()
+        assert durable is not None
+        self._furthest = max(self._furthest, id_tuple(durable["watermark"]))
+        kept = self._retained()
+        self.daemon.ask("rollback", seq=int(kept[int(place * len(kept))]["seq"]))
+        self._resume()
+
+    def _promote(self, act: str, place: float) -> None:
+        known = releases.catalogue(self.daemon.state / "models")
+        if act == "demote":
+            self.daemon.ask("promote", demote=True)
+        elif known:
+            name = known[int(place * len(known))].path.name
+            self.daemon.ask("promote", name=name, force=True)
+
+    def _resume(self) -> None:
+        """Go on where a death has left it paused."""
+        if self._is_paused:
+            try:
+                self.daemon.ask("resume")
+            except NotRunning:
+                return
+            self._is_paused = False
 
     def _live(self, seconds: float) -> None:
         assert self.daemon.process is not None
@@ -183,7 +262,8 @@ class Campaign:
     def check_output_commit(self) -> None:
         """Whatever has left the daemon has its cause in a durable checkpoint (promise P3)."""
         durable = self.daemon.durable()
-        known = id_tuple(durable["watermark"]) if durable else (0, 0)
+        known = max(self._furthest, id_tuple(durable["watermark"]) if durable else (0, 0))
+        self._furthest = known
         source = self.server.source()
         bounds = source.bounds()
         assert id_tuple(bounds.group_last_id or "0-0") <= known, "the group shows too much"
@@ -197,21 +277,30 @@ class Campaign:
             assert id_tuple(told["watermark"]) <= known, f"{release} was published too early"
         oldest = self._oldest_retained()
         first = id_tuple(bounds.first_id or "0-0")
+        self._check_champion()
         gone = [one for one in self.ids if oldest <= id_tuple(one) < first]
         assert not gone, f"trimmed although a retained checkpoint needs them: {gone}"
 
+    def _check_champion(self) -> None:
+        """Once there was one there always is, and it is whole, as every release is."""
+        models = self.daemon.state / "models"
+        name = releases.target(models, "champion")
+        self._had_champion = self._had_champion or name is not None
+        assert (name is not None) == self._had_champion
+        assert name is None or not releases.problems(models / name)
+
     def _oldest_retained(self) -> tuple[int, int]:
         """The watermark of the oldest cut that CURRENT still counts and keeps."""
+        return min((id_tuple(one["watermark"]) for one in self._retained()), default=(0, 0))
+
+    def _retained(self) -> list[Json]:
+        """The manifests of the cuts that CURRENT still counts and keeps, newest first."""
         root = self.daemon.state / "checkpoints"
         if not (root / "CURRENT").exists():
-            return (0, 0)
+            return []
         lineage = json.loads((root / "CURRENT").read_bytes())["lineage"][:3]
-        kept = [
-            root / f"{seq:06d}" / "manifest.json"
-            for seq in lineage
-            if (root / f"{seq:06d}").exists()
-        ]
-        return min(id_tuple(json.loads(path.read_bytes())["watermark"]) for path in kept)
+        kept = [root / f"{seq:06d}" / "manifest.json" for seq in lineage]
+        return [json.loads(path.read_bytes()) for path in kept if path.exists()]
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -224,6 +313,9 @@ class Campaign:
     def catch_up(self, daemon: DaemonProcess) -> Saved:
         """Start a daemon, wait until it has applied its whole log, drain it, read what it saved."""
         daemon.start()
+        daemon.wait_started()
+        if daemon is self.daemon:
+            self._resume()
         daemon.wait_caught_up(self.server.admin)
         assert daemon.drain() == 0, daemon.tail()
         return saved(daemon.state)
@@ -243,9 +335,14 @@ class Campaign:
         killed, alone = self.finish(), self.reference()
         assert_same(killed, alone)
         directory = self.server.broker.directory
-        mine = aof.added(directory, Keys.of(NAMESPACE).dead)
+        dead = aof.added(directory, Keys.of(NAMESPACE).dead)
+        first: dict[bytes, aof.Added] = {}
+        for letter in dead:
+            first.setdefault(letter.fields[b"id"], letter)
+        mine = list(first.values())
         assert letters(mine) == letters(aof.added(directory, Keys.of(REFERENCE).dead))
-        assert len({letter.fields[b"id"] for letter in mine}) == len(mine) > 0
+        has_rolled_back = killed.header["epoch"] > 1  # then what is replayed is told again
+        assert 0 < len(mine) == len(dead) or has_rolled_back, "a dead letter left twice"
         marks = [line.fields[b"seq"] for line in aof.added(directory, Keys.of(NAMESPACE).journal)]
         assert len(set(marks)) == len(marks) > 0, "a journal line left twice"
         told = killed.counters

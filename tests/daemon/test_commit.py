@@ -137,9 +137,19 @@ def test_the_log_is_kept_from_the_oldest_checkpoint_that_could_be_replayed() -> 
     assert _first_kept(bench, bench.header(9), bench.header(6), bench.header(3)) == 3
 
 
-def test_a_checkpoint_of_an_older_epoch_holds_nothing() -> None:
+def test_a_checkpoint_from_before_a_rollback_is_held_as_any_other() -> None:
     bench = Bench()
-    assert _first_kept(bench, bench.header(9), bench.header(6), bench.header(3, epoch=0)) == 6
+    assert _first_kept(bench, bench.header(9, epoch=2), bench.header(3)) == 3
+
+
+def test_a_checkpoint_of_a_log_that_is_no_more_holds_nothing() -> None:
+    bench = Bench()
+    assert (
+        _first_kept(
+            bench, bench.header(9, regressions=1), bench.header(6, regressions=1), bench.header(3)
+        )
+        == 6
+    )
 
 
 def test_the_log_is_kept_up_to_a_number_of_bytes() -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from daemon.config import Config
     from daemon.loop import Loop
+    from daemon.types import Json
     from tests.support.core import Script
 
 
@@ -62,6 +63,11 @@ def _seqs(settings: Config) -> list[int]:
 
 def _faults(one: Loop) -> dict[str, Any]:
     return one.health._vitals.faults  # pyright: ignore[reportPrivateUsage]
+
+
+def once() -> Script:
+    """Until everything is durable and shown."""
+    yield None
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
@@ -264,11 +270,17 @@ def test_what_a_dead_process_had_promised_the_next_one_carries_out(
             play(one)
     models = settings.state_dir / "models"
     assert not models.exists()
+    told: list[Json] = []
+    monkeypatch.setattr("daemon.hooks.Hooks.notify", lambda _, event: told.append(event))
     again = restarted(one, settings, log)
     assert (models / "latest" / "manifest.json").exists()
     assert again.durability.committer.is_due
-    play(again)
+    play(again, once())
+    play(restarted(again, settings, log), once())
     assert len(log.dead) == 1
+    lines = [line["detail"] for line in log.journal if line["kind"] == "snapshot_published"]
+    assert [(line["version"], line["decision"]) for line in lines] == [(1, "promoted")]
+    assert [(event["version"], event["reason"]) for event in told] == [(1, "gate")]
 
 
 def test_a_full_server_is_asked_again_and_told_of_once(settings: Config, log: MemoryLog) -> None:

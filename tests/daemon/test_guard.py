@@ -56,6 +56,15 @@ def test_a_further_switch_does_not_make_a_loss_the_new_normal() -> None:
     assert guard.base == {"a/one": 0.9, "a/two": 0.8}
 
 
+def test_what_shows_at_a_further_switch_fell_after_the_one_before() -> None:
+    guard = switched(a_one=0.9)
+    guard.switched(scored(a_one=0.5), TOLERANCES, "9-0")
+    assert guard.since == "7-0"
+    assert guard.held.startswith("after the switch at 7-0: ")
+    guard.switched(scored(a_one=0.9), TOLERANCES, "11-0")
+    assert guard.since == "11-0"
+
+
 def test_its_state_is_all_that_it_knows() -> None:
     guard = switched(a_one=0.9)
     guard.evaluated(scored(a_one=0.5), TOLERANCES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.config import Checkpoint, Config, GuardSettings, Stream
+from daemon.identity import id_tuple
 from daemon.sources.memory import MemoryLog
 from tests.support.core import (
     Killed,
@@ -17,6 +18,7 @@ from tests.support.core import (
     differences,
     eager,
     fields,
+    flip_bit,
     kill_at,
     loop,
     play,
@@ -27,6 +29,7 @@ from tests.support.core import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from daemon.loop import Loop
@@ -127,6 +130,54 @@ def test_replaying_without_the_bad_part_is_as_if_it_had_never_come(
     assert [(line["detail"]["by"], line["detail"]["reason"]) for line in told] == [
         ("olga", "bad labels")
     ]
+
+
+def test_a_dead_letter_that_waits_is_told_once_and_not_if_it_is_left_out(
+    tmp_path: Path, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        monkeypatch.setattr("daemon.durability.IDLE_S", 1e9)  # no cut, so nothing leaves
+        kept, left = log.add(rows(7, task="nobody")), log.add(rows(9, task="nobody"))
+        yield lambda: one.reader.position.id == left
+        assert len(one.machine.outbox) == 2
+        monkeypatch.setattr("daemon.durability.IDLE_S", 0.0)
+        seq = one.durability.checkpointer.retained()[-1]["seq"]
+        answers.append(ask(one, "rollback", seq=seq, skips=[[left, left]]))
+        yield lambda: bool(answers[0])
+        yield None
+        assert [letter["id"] for letter in log.dead] == [kept]
+
+    play(one, script())
+    assert one.machine.counters.dead_events == 1
+
+
+def test_what_was_left_out_stays_out_of_the_next_rollback(tmp_path: Path, log: MemoryLog) -> None:
+    one = loop(settings(tmp_path / "a"), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        bad = log.add(spoilt(1000))
+        good(log, 5)
+        yield None
+        seq = one.durability.checkpointer.retained()[-1]["seq"]
+        answers.append(ask(one, "rollback", seq=seq, skips=[[bad, bad]]))
+        yield lambda: bool(answers[0])
+        yield None
+        answers.append(ask(one, "rollback", seq=seq))
+        yield lambda: bool(answers[1])
+        yield None
+
+    play(one, script())
+    assert answers[1][0]["skips"] == answers[0][0]["skips"]
+    same(one, never_saw_it(tmp_path / "b"))
+    assert one.machine.counters.skipped_events == 1
 
 
 def test_replaying_everything_ends_where_it_was(tmp_path: Path, log: MemoryLog) -> None:
@@ -283,31 +334,74 @@ def _die(name: str, place: str) -> None:
         raise Killed
 
 
+def guarded(one: Loop, log: MemoryLog, steps: list[int], before: Callable[[], None]) -> Script:
+    """A good phase, a switch, spoilt rows, and an evaluation at which the guard acts."""
+    log.add(fields("mtl.task.switch.v1", "a", id="s1", data={"phase": "one"}))
+    good(log, 0, 60)
+    yield None
+    steps.append(one.machine.engine.step_count)
+    log.add(fields("mtl.task.switch.v1", "a", id="s2", data={"phase": "two"}))
+    for number in range(40):
+        log.add(spoilt(1000 + 4 * number))
+    yield None
+    before()
+    ask(one, "score")
+    yield lambda: one.process.epoch == 2
+    yield None
+
+
+GUARDED = {
+    "guard": GuardSettings(action="rollback", min_rows=1),
+    "stream": Stream(batch_size=4, linger_s=60.0),
+}
+
+
 def test_the_guard_goes_back_to_before_the_switch_and_leaves_out_what_came_since(
     tmp_path: Path, log: MemoryLog
 ) -> None:
-    guarded = settings(
-        tmp_path, guard=GuardSettings(action="rollback", min_rows=1), stream=Stream(batch_size=4, linger_s=60.0)
-    )  # fmt: skip
-    one = loop(guarded, log)
+    one = loop(settings(tmp_path, **GUARDED), log)
     steps: list[int] = []
-
-    def script() -> Script:
-        log.add(fields("mtl.task.switch.v1", "a", id="s1", data={"phase": "one"}))
-        good(log, 0, 60)
-        yield None
-        steps.append(one.machine.engine.step_count)
-        log.add(fields("mtl.task.switch.v1", "a", id="s2", data={"phase": "two"}))
-        for number in range(40):
-            log.add(spoilt(1000 + 4 * number))
-        yield None
-        ask(one, "score")
-        yield lambda: one.process.epoch == 2
-        yield None
-
-    play(one, script())
+    play(one, guarded(one, log, steps, lambda: None))
     assert one.machine.engine.step_count == steps[0]
     assert one.machine.engine.focus == ("a", "one")
     assert not one.machine.guard.fallen
     kinds = [line["kind"] for line in log.journal]
     assert kinds.index("guard_fell") < kinds.index("rolled_back")
+
+
+def test_what_goes_on_coming_after_a_rollback_of_the_guard_is_left_out_too(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    one = loop(settings(tmp_path, **GUARDED), log)
+    steps: list[int] = []
+
+    def script() -> Script:
+        yield from guarded(one, log, steps, lambda: None)
+        for number in range(40):
+            log.add(spoilt(5000 + 4 * number))
+        yield None
+        ask(one, "score")
+        yield lambda: one.process.epoch == 3
+        yield None
+
+    play(one, script())
+    assert one.machine.engine.step_count == steps[0]
+    assert one.machine.engine.focus == ("a", "one")
+    assert one.machine.counters.skipped_events == 1 + 40 + 1 + 40 + 1
+
+
+def test_the_guard_passes_a_damaged_checkpoint_by(tmp_path: Path, log: MemoryLog) -> None:
+    log.add(fields("mtl.task.switch.v1", "a", id="s0", data={"phase": "zero"}))
+    one = loop(settings(tmp_path, **GUARDED), log)
+    store, damaged = one.durability.checkpointer.store, list[int]()
+
+    def damage() -> None:
+        since = id_tuple(one.machine.guard.since)
+        headers = one.durability.checkpointer.retained()
+        damaged.append(max(h["seq"] for h in headers if id_tuple(h["watermark"]) < since))
+        flip_bit(store.path(damaged[0]) / "state.safetensors", 4000)
+
+    play(one, guarded(one, log, [], damage))
+    assert not one.machine.guard.fallen
+    (told,) = [line["detail"] for line in log.journal if line["kind"] == "rolled_back"]
+    assert (told["by"], told["seq"]) == ("guard", damaged[0] - 1)

@@ -169,7 +169,7 @@ class DaemonProcess:
 
         return self.wait(is_there, timeout_s, "everything in the log")
 
-    def ask(self, name: str, timeout_s: float = 30.0, **args: Any) -> Json:
+    def ask(self, name: str, /, timeout_s: float = 30.0, **args: Any) -> Json:
         """One command over the control socket."""
         return client.call(self.state, name, args, timeout_s)
 
