@@ -138,6 +138,10 @@ def replay(call: Call, chosen: Chosen, dry_run: DryRun = False) -> None:
         ),
     )
     failed = [one for one in results if one["error"]]
+    if results and not dry_run:
+        note(
+            f"{several(len(results) - len(failed), 'event')} sent again; `mtld dead list` shows what is refused anew"
+        )
     if failed:
         note(f"{len(failed)} of {len(results)} were not replayed")
         raise typer.Exit(Refused.exit_code)
@@ -261,7 +265,10 @@ def _table(found: list[DeadLetter]) -> list[str]:
     if not rows:
         return ["no dead letter"]
     heading, *lines = columns(rows, HEADINGS)
-    told = (hang(f"    {one.fields.get('message', '')}", 4) for one in found)
+    told = (
+        hang(f"    {one.fields.get('source', '')}: {one.fields.get('message', '')}", 4)
+        for one in found
+    )
     return [
         heading,
         *(line for pair in zip(lines, told, strict=True) for line in (pair[0], *pair[1])),

@@ -137,7 +137,7 @@ def test_whoever_waits_for_a_cut_that_fails_is_told_why(
             yield lambda: all(answers)
         for (answer,) in answers:
             assert "No space left" in answer["error"]
-            assert answer["exit_code"] == 8
+            assert answer["exit_code"] == 75
 
     play(one, script())
 
