@@ -28,7 +28,7 @@ _ADVICE = {
     "recovering": "wait: it loads the last checkpoint; if it takes minutes, read its log",
     "stopped": "start it again with `mtld run`",
     "broker_down": "start or reach the server; the daemon tries again by itself (`mtld doctor`)",
-    "broker_full": "give the server memory or stop producers; nothing is lost meanwhile (`mtld doctor`)",
+    "broker_full": "give the server memory, or its disk room, as it says; nothing is lost meanwhile (`mtld doctor`)",
     "stream_exhausted": "a producer used the last stream id: delete the stream, then restart its producers",
     "diverged": "the loss is not finite: `mtld pause`, then lower the learning rate and restart",
     "outbox_full": "dead letters cannot leave: give the server memory (`mtld doctor`)",
@@ -141,7 +141,8 @@ def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
     if problems and problems[0].startswith("silent"):
         return f"it runs (pid {vitals.pid}) but reports nothing: read its log, then kill -9 is safe"
     if vitals.state in _ADVICE:
-        return _ADVICE[vitals.state]
+        since = _newest(vitals, "paused") if vitals.state == "paused" else ""
+        return _ADVICE[vitals.state] + (f"; paused since {since[:19]}Z" if since else "")
     told = next((advice for name, advice in _FAULT_ADVICE.items() if name in problems), "")
     told = told or _advice_on_what_was_learned(vitals)
     if told or not problems:
@@ -153,7 +154,7 @@ def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
 
 def _advice_on_what_was_learned(vitals: Vitals) -> str:
     fallen = _newest(vitals, "guard_fell")
-    if fallen and _newest(vitals, "rolled_back") < fallen:
+    if fallen > max(_newest(vitals, "rolled_back"), _newest(vitals, "guard_recovered")):
         return "a task fell after a switch: `mtld tail --kind guard_fell`; if its rows are wrong, `mtld pause`, then `mtld rollback`"
     if vitals.snapshot.get("verdict") in {"refused", "held"}:
         return (

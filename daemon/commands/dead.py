@@ -153,7 +153,7 @@ def export(call: Call, which: Which) -> None:
     """Write refused events to stdout, oldest first, one JSON object a line: why, and the whole event to send again.
 
     `event` holds the fields of its entry by name; `data_base64` is its payload. It is null once the log has
-    trimmed the event, so export before log_retain_hours have passed.
+    trimmed the event, so export before the oldest checkpoint is younger than it.
     """
     written = without = 0
     with _open(call) as letters:

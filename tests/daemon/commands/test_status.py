@@ -109,6 +109,7 @@ def test_the_accounting_adds_up(mtld: Mtld, tell: Tell) -> None:
     [
         ({"state": "idle"}, "send data with `mtld push`"),
         ({"state": "paused"}, "`mtld resume`"),
+        ({"state": "paused", "events": [{"kind": "paused", "at": ago(0)}]}, "paused since 20"),
         ({"state": "broker_down"}, "tries again by itself"),
         ({"state": "broker_full"}, "give the server memory"),
         ({"state": "stream_exhausted"}, "delete the stream"),
@@ -135,6 +136,12 @@ def test_the_advice_names_the_next_thing_to_do(
         {"counters": {"dead_events": 9, "lost_events": 9}},
         {"events": [{"kind": "dead_letter", "at": ago(7200)}]},
         {"events": [{"kind": "guard_fell", "at": ago(90)}, {"kind": "rolled_back", "at": ago(60)}]},
+        {
+            "events": [
+                {"kind": "guard_fell", "at": ago(9)},
+                {"kind": "guard_recovered", "at": ago(6)},
+            ]
+        },
         {"faults": {"events_lost": {"last": ago(7200)}}},
     ],
 )
