@@ -50,6 +50,7 @@ max_unread = 200
 [checkpoint]
 every_s = 0.5
 keep = 3
+keep_hourly = 0
 [publish]
 every_s = 0
 keep = 3

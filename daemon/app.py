@@ -91,6 +91,10 @@ def main(config: Config, start: str | None) -> int:
         jobs = Jobs(requests, config.publish, config.evaluate)
         stack.callback(jobs.close)
         loop.health.recovered(monotonic() - begin)
+        log.info(
+            "ready", state_dir=str(config.state_dir), server=source.describe(), stream=config.namespace,
+            step=loop.machine.engine.step_count, watermark=loop.reader.position.id, seconds=round(monotonic() - begin, 3),
+        )  # fmt: skip
         reach("recovered")
         loop.steering.listen()
         early.check()
@@ -116,7 +120,8 @@ def assemble(
         raise ConfigError(str(error)) from error
     seed = int(config.engine.get("seed", 0))
     machine = LogMachine(engine, config.stream, config.limits, seed, Guard(config.guard.min_rows))
-    checkpointer = Checkpointer(config.state_dir / "checkpoints", config.checkpoint.keep)
+    kept = config.checkpoint
+    checkpointer = Checkpointer(config.state_dir / "checkpoints", kept.keep, kept.keep_hourly)
     publication = Publication(config.state_dir / "models", config.publish, config.gate)
     found = checkpointer.recover()
     process = Process()

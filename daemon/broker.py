@@ -124,7 +124,8 @@ class EmbeddedBroker:
                 lock.close()
                 msg = (
                     f"{self.directory} is in use by another server, waited {LOCK_S:g} s; "
-                    f"connect to it with --redis-url {self.url}, or end it first"
+                    f"connect to it with --redis-url {self.url}, or end it first: "
+                    f"kill -9 $(pgrep -f {self.socket_path})"
                 )
                 raise Refused(msg) from error
             return lock

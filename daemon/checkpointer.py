@@ -34,6 +34,7 @@ from daemon.checkpoint_store import (
 )
 from daemon.errors import IntegrityError
 from daemon.failpoints import reach
+from daemon.retention import retained
 from mtl_engine.state import FileInfo, sha256, write_tensors
 
 if TYPE_CHECKING:
@@ -78,14 +79,15 @@ class Failed:
 
 
 class Checkpointer:
-    """Writes cuts one at a time below `root` and keeps the newest `keep`.
+    """Writes cuts one at a time below `root` and keeps the newest `keep`, and older ones an hour apart.
 
     `then` runs in the writer after the cut is current: the place where a snapshot is published.
     """
 
-    def __init__(self, root: Path, keep: int) -> None:
+    def __init__(self, root: Path, keep: int, keep_hourly: int = 0) -> None:
         self.store = Store(root)
         self.keep = keep
+        self.keep_hourly = keep_hourly
         self._arena = Arena()
         self._thread: threading.Thread | None = None
         self._outcome: Written | Failed | None = None
@@ -110,7 +112,7 @@ class Checkpointer:
             found.set_aside.extend(mended)
             self._lineage = [seq for seq in self.store.lineage() if self.store.path(seq).exists()]
             self._current = next(iter(self._lineage), None)
-            self._headers = self.store.headers(self._lineage[: self.keep])
+            self._headers = self.store.headers(self._lineage)
         return found
 
     def descend(self, seq: int, versions: Mapping[str, int]) -> None:
@@ -202,7 +204,7 @@ class Checkpointer:
     def _follow(self, job: _Job) -> None:
         self._lineage = [job.seq, *self._lineage]
         self._current = job.seq
-        self._headers[job.seq] = {**job.header, "seq": job.seq}
+        self._headers[job.seq] = {**job.header, "seq": job.seq, "at": job.at}
 
     def _publish(self, job: _Job) -> int:
         refuse_not_finite({name: job.tensors[name] for name in sorted(job.weights)})
@@ -249,18 +251,18 @@ class Checkpointer:
         files[STATE_JSON] = asdict(FileInfo(STATE_JSON, sha256(tmp / STATE_JSON), len(job.meta)))
         job.fresh_files |= {STATE_TENSORS, STATE_JSON}
         manifest = {
-            "schema": SCHEMA, "seq": job.seq, "parent": parent, "at": datetime.now(UTC).isoformat(),
+            "schema": SCHEMA, "seq": job.seq, "parent": parent, "at": job.at,
             **job.header, "files": files, "segments": sorted(job.versions),
         }  # fmt: skip
         write_bytes(tmp / MANIFEST, sealed(manifest))
         return manifest
 
     def _remove_old(self) -> None:
-        kept = set(self._lineage[: self.keep])
-        for seq in [seq for seq in self._headers if seq not in kept]:
+        stamps = {seq: str(header["at"]) for seq, header in self._headers.items()}
+        self._lineage = retained(self._lineage, stamps, self.keep, self.keep_hourly)
+        for seq in self._headers.keys() - set(self._lineage):
             del self._headers[seq]
             shutil.rmtree(self.store.path(seq), ignore_errors=True)
-        self._lineage = self._lineage[: self.keep]
 
 
 @dataclass(slots=True)
@@ -278,3 +280,4 @@ class _Job:
     stage_s: float = 0.0
     is_renamed: bool = False
     fresh_files: set[str] = field(default_factory=set[str])
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())

@@ -28,9 +28,18 @@ _ADVICE = {
     "recovering": "wait: it loads the last checkpoint; if it takes minutes, read its log",
     "stopped": "start it again with `mtld run`",
     "broker_down": "start or reach the server; the daemon tries again by itself (`mtld doctor`)",
-    "broker_full": "give the server memory or stop producers; nothing is lost meanwhile (`mtld doctor`)",
+    "broker_full": "give the server memory, or its disk room, as it says; nothing is lost meanwhile (`mtld doctor`)",
     "stream_exhausted": "a producer used the last stream id: delete the stream, then restart its producers",
     "diverged": "the loss is not finite: `mtld pause`, then lower the learning rate and restart",
+    "outbox_full": "dead letters cannot leave: give the server memory (`mtld doctor`)",
+}
+_FAULT_ADVICE = {
+    "checkpoint_failed": "checkpoints fail: make room on the disk or mend it, then `mtld checkpoint now`",
+    "events_lost": "events were lost unread: `mtld tail --kind events_lost` says when; send them again",
+    "stream_regressed": "the log went back: `mtld tail --kind stream_regressed`; send again what is missing",
+    "guard_cannot_roll_back": "a task fell and cannot be rolled back by itself: `mtld checkpoint list`, `mtld rollback`",
+    "checkpoint_set_aside": "a checkpoint was damaged: look at the disk, then `mtld checkpoint verify`",
+    "snapshot_failed": "a snapshot could not be published: mend what it says, then `mtld snapshot publish`",
 }
 
 
@@ -132,11 +141,37 @@ def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
     if problems and problems[0].startswith("silent"):
         return f"it runs (pid {vitals.pid}) but reports nothing: read its log, then kill -9 is safe"
     if vitals.state in _ADVICE:
-        return _ADVICE[vitals.state]
-    if vitals.counters.get("lost_events"):
-        return "events were lost unread: see `mtld tail` for when, and send them again"
-    if vitals.counters.get("dead_events"):
+        since = _newest(vitals, "paused") if vitals.state == "paused" else ""
+        return _ADVICE[vitals.state] + (f"; paused since {since[:19]}Z" if since else "")
+    told = next((advice for name, advice in _FAULT_ADVICE.items() if name in problems), "")
+    told = told or _advice_on_what_was_learned(vitals)
+    if told or not problems:
+        return told or "nothing" + (
+            "; send data with `mtld push`" if vitals.state == "idle" else ""
+        )
+    return "see the faults below; `mtld doctor` looks for causes"
+
+
+def _advice_on_what_was_learned(vitals: Vitals) -> str:
+    fallen = _newest(vitals, "guard_fell")
+    if fallen > max(_newest(vitals, "rolled_back"), _newest(vitals, "guard_recovered")):
+        return "a task fell after a switch: `mtld tail --kind guard_fell`; if its rows are wrong, `mtld pause`, then `mtld rollback`"
+    if vitals.snapshot.get("verdict") in {"refused", "held"}:
+        return (
+            "the last snapshot was not promoted: `mtld snapshot show latest` says which task fell"
+        )
+    if _is_recent(_newest(vitals, "dead_letter")):
         return "some events were refused: `mtld dead list` says why"
-    if problems:
-        return "see the faults below; `mtld doctor` looks for causes"
-    return "nothing; send data with `mtld push`" if vitals.state == "idle" else "nothing"
+    return ""
+
+
+def _newest(vitals: Vitals, kind: str) -> str:
+    """When something of this kind was last journalled or refused, as far as the vitals remember; else empty."""
+    return max(
+        (str(one.get("at", "")) for one in vitals.events if one.get("kind") == kind), default=""
+    )
+
+
+def _is_recent(stamp: str) -> bool:
+    since = vitals_file.age_s(stamp)
+    return since is not None and since < RECENT_S

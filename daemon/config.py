@@ -68,6 +68,8 @@ class Checkpoint:
     every_s: float = setting(5.0, 0.05, 86_400)
     # newest checkpoints kept; one alone would leave nothing to fall back on
     keep: int = setting(5, 2, 1000)
+    # and before them this many, an hour apart: how far back a rollback, a replay and the log reach
+    keep_hourly: int = setting(6, 0, 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class DeadLetters:
         if entry is None:
             msg = (
                 f"the event of dead letter {letter_id} is no longer in the log (it lay at {letter.entry_id}); "
-                f"push it again from where it came, or keep the log longer with log_retain_hours"
+                f"push it again from where it came; checkpoint.keep_hourly and log_retain_hours say how long the log stays"
             )
             raise Refused(msg)
         hop = entry.fields.get(b"mtlhop", b"0")

@@ -141,6 +141,9 @@ class Loop:
         if self.steering.is_stopped or self.machine.outbox.is_full:
             state = self.steering.stopped_because or "outbox_full"
             self.health.state(state, (self.process.paused or "") if state == "paused" else "")
+            if monotonic() >= self._next_fence:  # the lag grows although nothing is read
+                self._next_fence = monotonic() + FENCE_S
+                self.health.bounds(self.source.bounds())
             self._sleep(IDLE_S)
             return
         self._train()

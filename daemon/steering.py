@@ -203,7 +203,8 @@ class Steering:
         """The cut could not be written: say so, and stop training when the weights themselves are the reason."""
         done, self._in_flight = self._in_flight, []
         for request in done:
-            request.reply({"error": f"the checkpoint failed: {outcome.reason}", "exit_code": 8})
+            request.reply({"error": f"the checkpoint failed: {outcome.reason}; mend that, it is tried again by itself",
+                           "exit_code": 8 if outcome.not_finite else 75})  # fmt: skip
         self._failures += 1
         self._drain_staged = False
         if outcome.not_finite:

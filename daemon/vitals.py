@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import time
 from dataclasses import fields
@@ -17,6 +19,7 @@ MAX_BYTES = (
     4 * 1024 * 1024
 )  # a larger file is not ours; ours has bounded lists and stays below 100 KiB
 CLOCK_SLACK_S = 2.0  # process start times have a resolution of 10 ms, wall clocks are slewed
+BLOCK = 16_384  # bytes; the file grows and is padded by so many
 FRESH_S = 30.0  # vitals younger than this prove a process that cannot be seen from here, in another container
 
 _NAMES = tuple(one.name for one in fields(Vitals))
@@ -44,11 +47,23 @@ def age_s(stamp: str) -> float | None:
 
 
 def write(path: Path, vitals: Vitals) -> None:
-    """Replace the file whole. It is not fsynced: after a power cut it says nothing that is still true."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace the file whole. It is not fsynced: after a power cut it says nothing that is still true.
+
+    The file that was replaced is kept and written over the next time, so a full disk does not silence the daemon.
+    """
     told = {name: getattr(vitals, name) for name in _NAMES}  # asdict would copy all of it first
-    temporary.write_text(finite.dumps(told, separators=(",", ":")), encoding="utf-8")
-    temporary.replace(path)
+    data = finite.dumps(told, separators=(",", ":")).encode()
+    spare, replaced = path.with_name(f".{path.name}.spare"), path.with_name(f".{path.name}.old")
+    with spare.open("r+b" if spare.exists() else "wb", buffering=0) as file:
+        size = max(BLOCK * math.ceil(len(data) / BLOCK), os.fstat(file.fileno()).st_size)
+        if file.write(data.ljust(size)) != size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(spare))
+    replaced.unlink(missing_ok=True)
+    if path.exists():
+        replaced.hardlink_to(path)
+    spare.replace(path)
+    if replaced.exists():
+        replaced.replace(spare)
 
 
 def read(path: Path) -> Vitals | None:

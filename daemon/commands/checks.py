@@ -98,7 +98,13 @@ def state_directory(call: Call) -> Iterator[Finding]:
         size(free),
         "" if level == "ok" else "free space; checkpoints fail when it is full",
     )
-    took = _fsync_s(path)
+    try:
+        took = _fsync_s(path)
+    except OSError as error:
+        yield Finding(
+            "fsync", "fail", f"{path}: {error.strerror}", "make room on this disk, or mend it"
+        )
+        return
     level = "fail" if took > FSYNC_FAIL_S else "warn" if took > FSYNC_WARN_S else "ok"
     fix = (
         "" if level == "ok" else "use a local disk, or checkpoint less often: [checkpoint] every_s"

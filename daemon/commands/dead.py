@@ -138,6 +138,10 @@ def replay(call: Call, chosen: Chosen, dry_run: DryRun = False) -> None:
         ),
     )
     failed = [one for one in results if one["error"]]
+    if results and not dry_run:
+        note(
+            f"{several(len(results) - len(failed), 'event')} sent again; `mtld dead list` shows what is refused anew"
+        )
     if failed:
         note(f"{len(failed)} of {len(results)} were not replayed")
         raise typer.Exit(Refused.exit_code)
@@ -149,7 +153,7 @@ def export(call: Call, which: Which) -> None:
     """Write refused events to stdout, oldest first, one JSON object a line: why, and the whole event to send again.
 
     `event` holds the fields of its entry by name; `data_base64` is its payload. It is null once the log has
-    trimmed the event, so export before log_retain_hours have passed.
+    trimmed the event, so export before the oldest checkpoint is younger than it.
     """
     written = without = 0
     with _open(call) as letters:
@@ -261,7 +265,10 @@ def _table(found: list[DeadLetter]) -> list[str]:
     if not rows:
         return ["no dead letter"]
     heading, *lines = columns(rows, HEADINGS)
-    told = (hang(f"    {one.fields.get('message', '')}", 4) for one in found)
+    told = (
+        hang(f"    {one.fields.get('source', '')}: {one.fields.get('message', '')}", 4)
+        for one in found
+    )
     return [
         heading,
         *(line for pair in zip(lines, told, strict=True) for line in (pair[0], *pair[1])),

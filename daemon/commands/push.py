@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon import vitals
 from daemon.commands.progress import Progress
 from daemon.commands.rows import read
 from daemon.commands.rows.part import Pictures
 from daemon.commands.shared import Call, DryRun, note, size, task_names, verb
 from daemon.commands.words import several
+from daemon.condition import is_running
 from daemon.errors import ConfigError, DaemonError
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> No
     from daemon.producer import Producer  # with redis and numpy, which other verbs do without
 
     url, namespace = call.log()
+    _warn(call, sent.task)
     producer = Producer(
         url, namespace, "mtld-push", timeout_s=sending.timeout_s, password_file=call.secret(),
         durable=sending.durable,
@@ -165,6 +168,19 @@ def _send(call: Call, sending: Sending, parts: Iterator[Part], sent: Sent) -> No
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise _named(error, sent.file) from None
+
+
+def _warn(call: Call, task: str | None) -> None:
+    """Say beforehand what would otherwise be seen a minute later, or only among the dead letters."""
+    seen = vitals.read(call.state_dir / vitals.NAME)
+    if seen is None or call.redis_url:
+        return
+    if not is_running(seen):
+        note("no daemon runs: `mtld run` starts it, and its server if that is embedded")
+    elif task is not None and task not in {one.get("name") for one in seen.tasks}:
+        note(
+            f"the daemon does not know a task {task!r} yet: what comes before `mtld task add {task}` is refused"
+        )
 
 
 def _push(producer: Producer, part: Part, sent: Sent) -> None:

@@ -66,7 +66,7 @@ def rollback(
     if dry_run:
         call.show(plan, lambda: list(_plan(plan)))
         return
-    confirmed("\n".join(_plan(plan)), str(checkpoint), confirm)
+    confirmed("; ".join(_plan(plan)), str(checkpoint), confirm)
     call.ask("rollback", args, timeout_s, lambda reply: list(_done(reply)))
 
 
@@ -93,7 +93,7 @@ def _point(text: str, seq: str) -> str:
 def _plan(plan: Json) -> Iterator[str]:
     yield f"checkpoint {plan['seq']:06d}: step {plan['from_step']:,} goes back to {plan['step']:,}"
     if plan["is_replayable"]:
-        yield f"{plan['events_after_it']:,} events came after it (entry {plan['watermark']}) and are read again"
+        yield f"{plan['events_after_it']:,} events came after it (entry {plan['watermark']}) and are read again, but for what is left out"
     else:
         yield "what came after it is no longer in the log, so nothing is read again"
     for first, last in plan["skips"]:

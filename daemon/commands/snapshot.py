@@ -9,6 +9,7 @@ import typer
 from daemon import releases, vitals
 from daemon.commands import champion, snapshot_diff, snapshot_export
 from daemon.commands.shared import Call, Timeout, ago, columns, fit, size, verb, verified
+from daemon.commands.words import hang, plain
 from daemon.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -114,12 +115,30 @@ def _scores(entry: Json) -> Iterator[str]:
         yield f"{task} {value:.3f}" if isinstance(value, int | float) else f"{task} -"
 
 
+def _verdict(verdict: Json) -> Iterator[str]:
+    """The decision in words, then each task on the rows that it was decided on: those of the champion's time."""
+    if not verdict:
+        return
+    against = verdict.get("against")
+    against = "" if against is None else f", against {releases.directory_name(against)}"
+    yield from hang(
+        f"{'verdict':<11} {verdict.get('decision')}{against}: {verdict.get('reason')}", 12
+    )
+    for task, one in cast("Json", verdict.get("tasks") or {}).items():
+        numbers = ", ".join(
+            f"{name} {plain(one.get(name))}" for name in ("score", "best", "tolerance", "rows")
+        )
+        told = "within" if one.get("is_within") else "FELL"
+        yield from hang(f"{'judged':<11} {task} {one.get('why') or told}: {numbers}", 12)
+
+
 def _told(found: Json, release: releases.Release) -> Iterator[str]:
     yield fit(f"{'path':<11} {release.path}")
     yield fit(f"{'aliases':<11} {', '.join(release.aliases) or '-'}")
     for key, value in found.items():
-        if key not in {"files", "version", "path", "scores"} and value is not None:
-            yield fit(f"{key:<11} {value}")
+        if key not in {"files", "version", "path", "scores", "verdict"} and value is not None:
+            yield from hang(f"{key:<11} {plain(value)}", 12)
+    yield from _verdict(cast("Json", found.get("verdict") or {}))
     for score in _scores(found):
         yield fit(f"{'score':<11} {score}")
     for name, one in found["files"].items():

@@ -10,6 +10,7 @@ import typer
 
 from daemon import vitals as vitals_file
 from daemon.commands.shared import Call, Output, ago, columns, fit, size, verb
+from daemon.commands.words import hang
 from daemon.condition import judge
 from daemon.errors import NotRunning
 
@@ -66,7 +67,10 @@ def lines(report: Json) -> Iterator[str]:
     """The report on one screen."""
     state = report["state"] if report["running"] else f"NOT RUNNING (was {report['state']})"
     reason = f": {report['reason']}" if report["reason"] else ""
-    yield fit(f"{state}{reason}, {ago(report['written_s_ago'])} ago, pid {report['pid']}")
+    yield from hang(
+        f"{state}{reason}; as of {ago(report['written_s_ago'])} ago, pid {report['pid']}", 4
+    )
+    yield from hang(f"{'do next':<11} {report['advice']}", 12)
     for name, text in _rows(report):
         yield fit(f"{name:<11} {text}")
     for name, fault in report["faults"].items():
@@ -81,7 +85,6 @@ def lines(report: Json) -> Iterator[str]:
 
 
 def _rows(report: Json) -> Iterator[tuple[str, str]]:
-    yield "do next", report["advice"]
     phase = f" / {report['phase']}" if report["phase"] else ""
     yield "task", f"{report['task'] or '-'}{phase}, step {report['step']:,}"
     lag = "-" if report["lag_events"] is None else f"{report['lag_events']:,}"

@@ -17,7 +17,7 @@ import typer
 
 from daemon import vitals as vitals_file
 from daemon.commands.shared import WIDTH, Call, Output, ago, columns, fit, printable, size, verb
-from daemon.commands.words import plain
+from daemon.commands.words import hang, plain
 from daemon.condition import HEALTHY, TRANSIENT, judge
 from daemon.errors import NotRunning
 
@@ -114,7 +114,7 @@ def _head(report: Json) -> Iterator[str]:
         yield f"reason     {report['reason']}"
     if report["problems"]:
         yield f"problem    {', '.join(_problem(one, report['faults']) for one in report['problems'])}"
-    yield f"do next    {report['advice']}"
+    yield from hang(f"do next    {report['advice']}", 11)
 
 
 def _problem(name: str, faults: Json) -> str:

@@ -144,6 +144,20 @@ def test_only_the_newest_are_kept_and_the_oldest_goes_after_the_newest_counts(ro
     assert [header["step"] for header in checkpointer.retained()] == [80, 70, 60]
 
 
+def test_an_older_one_stays_for_a_rollback_also_after_a_start(root: Path) -> None:
+    checkpointer = Checkpointer(root, 2, keep_hourly=2)
+    checkpointer.recover()
+    for number in range(3, 7):
+        write(checkpointer, cut(number))
+    assert [header["step"] for header in checkpointer.retained()] == [60, 50, 10]
+    again = Checkpointer(root, 2, keep_hourly=2)
+    found = again.recover()
+    assert found is not None
+    assert found.seq == 6
+    write(again, cut(7))
+    assert [header["step"] for header in again.retained()] == [70, 60, 10]
+
+
 def test_a_damaged_ancestor_does_not_stop_a_start_and_is_not_retained(root: Path) -> None:
     (root / "000001" / MANIFEST).unlink()
     checkpointer, found = _opened(root)

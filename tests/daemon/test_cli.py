@@ -176,7 +176,9 @@ def test_what_a_producer_wrote_cannot_steer_the_terminal(
 
 
 def test_a_terminal_without_our_signs_shows_others(tmp_path: Path) -> None:
-    tell = Vitals(written_at=vitals.now(), pid=1, state="training", reason="r" * 90)
+    tell = Vitals(
+        written_at=vitals.now(), pid=1, state="training", faults={"r": {"detail": "r" * 90}}
+    )
     vitals.write(tmp_path / vitals.NAME, tell)
     code = "import sys; from daemon.cli import main; sys.exit(main())"
     done = subprocess.run(

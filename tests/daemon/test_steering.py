@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon import checkpointer as writing
+from daemon import vitals
 from daemon.sources.memory import MemoryLog
 from mtl_engine.evaluate import HeldOut
 from tests.support.core import (
@@ -71,6 +72,23 @@ def test_a_drain_of_what_is_paused_ends_too(one: Loop) -> None:
     play(one, script())
     assert (one.steering.is_drained, one.steering.exit_code) == (True, 0)
     assert one.steering.stopped_because == "draining"
+
+
+def test_the_lag_of_what_is_paused_grows(one: Loop, log: MemoryLog) -> None:
+    def lag() -> int:
+        one.health.write(one, force=True)
+        told = vitals.read(one.health.path)
+        assert told is not None
+        return told.lag_events or 0
+
+    def script() -> Script:
+        answers = ask(one, "pause")
+        yield lambda: answers
+        before = lag()
+        log.add(rows(4))
+        yield lambda: lag() == before + 1
+
+    play(one, script())
 
 
 def test_a_draining_daemon_is_not_resumed(one: Loop) -> None:
@@ -137,7 +155,7 @@ def test_whoever_waits_for_a_cut_that_fails_is_told_why(
             yield lambda: all(answers)
         for (answer,) in answers:
             assert "No space left" in answer["error"]
-            assert answer["exit_code"] == 8
+            assert answer["exit_code"] == 75
 
     play(one, script())
 

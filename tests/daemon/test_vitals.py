@@ -116,3 +116,27 @@ def test_an_age_is_only_told_of_a_time_with_its_zone(stamp: str) -> None:
 def test_an_age_is_in_seconds() -> None:
     stamp = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
     assert vitals.age_s(stamp) == pytest.approx(120, abs=2)
+
+
+def test_writing_takes_no_new_room_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / vitals.NAME
+    vitals.write(path, Vitals(step=1))
+    vitals.write(path, Vitals(step=2))
+    held = sum(one.stat().st_blocks for one in tmp_path.iterdir())
+    for step in range(3, 9):
+        vitals.write(path, Vitals(step=step, reason="x" * (100 * step)))
+        told = vitals.read(path)
+        assert told is not None
+        assert told.step == step
+    assert sum(one.stat().st_blocks for one in tmp_path.iterdir()) == held
+
+
+def test_a_crash_between_two_renames_of_the_file_is_made_good(tmp_path: Path) -> None:
+    path = tmp_path / vitals.NAME
+    vitals.write(path, Vitals(step=1))
+    path.with_name(f".{path.name}.old").hardlink_to(path)
+    vitals.write(path, Vitals(step=2))
+    told = vitals.read(path)
+    assert told is not None
+    assert told.step == 2
+    assert not path.with_name(f".{path.name}.old").exists()

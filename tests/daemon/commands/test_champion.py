@@ -24,7 +24,10 @@ def models(state: Path) -> Path:
         path.mkdir(parents=True)
         (path / "model.safetensors").write_bytes(b"weights")
         said = {"sha256": hashlib.sha256(b"weights").hexdigest(), "bytes": 7}
-        verdict = {"decision": decision, "reason": "a 0.5000, best 0.9000"}
+        verdict = {
+            "decision": decision, "reason": "a 0.5000, best 0.9000", "against": 1,
+            "tasks": {"a": {"score": 0.5, "best": 0.9, "tolerance": 0.01, "rows": 40, "is_within": False, "why": ""}},
+        }  # fmt: skip
         told = {"version": version, "verdict": verdict, "files": {"model.safetensors": said}}
         (path / "manifest.json").write_text(json.dumps(told))
         releases.point(root, "latest", path.name)
@@ -42,6 +45,12 @@ def test_a_snapshot_is_promoted_and_the_one_before_comes_back_with_one_command(
     assert "before it was v000001" in mtld("snapshot", "promote", "2").out
     assert "champion is v000001, no longer v000002" in mtld("snapshot", "rollback").out
     assert champion(models) == "v000001"
+
+
+def test_a_verdict_is_shown_with_the_numbers_of_each_task(mtld: Mtld) -> None:
+    shown = mtld("snapshot", "show", "latest").out.splitlines()
+    assert "verdict     refused, against v000001: a 0.5000, best 0.9000" in shown
+    assert "judged      a FELL: score 0.5, best 0.9, tolerance 0.01, rows 40" in shown
 
 
 def test_what_the_gate_refused_needs_force_and_its_name(mtld: Mtld, models: Path) -> None:

@@ -56,7 +56,7 @@ def test_filters_choose_by_reason_task_and_age(mtld: Mtld, server: Server) -> No
 def test_the_table_shows_each_message_whole(mtld: Mtld, server: Server) -> None:
     bury(server)
     result = mtld("dead", "list")
-    assert "    x holds NaN" in result.out.splitlines()
+    assert "    cam/1: x holds NaN" in result.out.splitlines()
     assert "mtld dead replay ID" in result.err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -81,6 +82,18 @@ def test_a_slow_disk_is_told(
 ) -> None:
     monkeypatch.setattr(checks, "_fsync_s", lambda _: took)
     assert findings(mtld)["fsync"]["level"] == level
+
+
+def test_a_full_disk_is_a_finding_and_no_traceback(
+    mtld: Mtld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> float:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checks, "_fsync_s", fail)
+    found = findings(mtld)["fsync"]
+    assert found["level"] == "fail"
+    assert "No space left" in found["found"]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,24 @@ def test_the_rows_of_a_file_become_events_in_file_order(
     assert "5 rows in 3 events" in mtld("push", path, "--task", "a", "--rows-per-event", 2).out
 
 
+def test_what_would_be_refused_or_wait_is_said_before_it_is_sent(
+    mtld: Mtld,
+    server: Server,
+    tell: Callable[..., Vitals],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MTLD_REDIS_URL")  # a server that was named is somebody's own affair
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": [1], "y": 0}\n')
+    tell(broker=f"valkey 9 {server.url}", tasks=[{"name": "a"}])
+    assert not mtld("push", path, "-t", "a").err
+    assert "before `mtld task add b` is refused" in mtld("push", path, "-t", "b").err
+    tell(broker=f"valkey 9 {server.url}", state="stopped")
+    assert "no daemon runs: `mtld run`" in mtld("push", path, "-t", "a").err
+    assert len(events(server)) == 3
+
+
 def test_text_travels_as_it_is(mtld: Mtld, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\ngrüezi,greet\nbye,leave\n")

@@ -57,7 +57,7 @@ def test_a_training_daemon_is_healthy(mtld: Mtld, tell: Tell) -> None:
     tell()
     result = mtld("status", "--check")
     assert result.code == 0
-    assert result.out.startswith("training, 0 s ago")
+    assert result.out.startswith("training; as of 0 s ago")
     assert "do next     nothing" in result.out
 
 
@@ -109,13 +109,17 @@ def test_the_accounting_adds_up(mtld: Mtld, tell: Tell) -> None:
     [
         ({"state": "idle"}, "send data with `mtld push`"),
         ({"state": "paused"}, "`mtld resume`"),
+        ({"state": "paused", "events": [{"kind": "paused", "at": ago(0)}]}, "paused since 20"),
         ({"state": "broker_down"}, "tries again by itself"),
         ({"state": "broker_full"}, "give the server memory"),
         ({"state": "stream_exhausted"}, "delete the stream"),
         ({"state": "diverged"}, "lower the learning rate"),
         ({"state": "recovering"}, "wait"),
-        ({"counters": {"dead_events": 1}}, "`mtld dead list`"),
-        ({"counters": {"dead_events": 1, "lost_events": 1}}, "`mtld tail`"),
+        ({"events": [{"kind": "dead_letter", "at": ago(60)}]}, "`mtld dead list`"),
+        ({"events": [{"kind": "guard_fell", "at": ago(60)}]}, "`mtld rollback`"),
+        ({"snapshot": {"version": 4, "verdict": "refused"}}, "`mtld snapshot show latest`"),
+        ({"faults": {"events_lost": {"last": ago(60)}}}, "`mtld tail --kind events_lost`"),
+        ({"faults": {"checkpoint_failed": {"last": ago(60)}}}, "make room on the disk"),
         ({"lag_events": 10_000}, "`mtld doctor`"),
     ],
 )
@@ -124,6 +128,33 @@ def test_the_advice_names_the_next_thing_to_do(
 ) -> None:
     tell(**facts)
     assert says in mtld("status", "-o", "json").json["advice"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"counters": {"dead_events": 9, "lost_events": 9}},
+        {"events": [{"kind": "dead_letter", "at": ago(7200)}]},
+        {"events": [{"kind": "guard_fell", "at": ago(90)}, {"kind": "rolled_back", "at": ago(60)}]},
+        {
+            "events": [
+                {"kind": "guard_fell", "at": ago(9)},
+                {"kind": "guard_recovered", "at": ago(6)},
+            ]
+        },
+        {"faults": {"events_lost": {"last": ago(7200)}}},
+    ],
+)
+def test_what_is_over_is_no_advice(mtld: Mtld, tell: Tell, facts: dict[str, Any]) -> None:
+    tell(**facts)
+    assert mtld("status", "-o", "json").json["advice"] == "nothing"
+
+
+def test_advice_and_reason_are_never_cut_off(mtld: Mtld, tell: Tell) -> None:
+    tell(state="broker_down", reason=f"the server {'x' * 60} does not answer: connection refused")
+    shown = " ".join(mtld("status").out.split())
+    assert "does not answer: connection refused; as of" in shown
+    assert "the daemon tries again by itself (`mtld doctor`)" in shown
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ const perTask = (key, held, missing) => (columns, tasks) =>
 const CHARTS = [
   {
     id: "score", unit: "score", height: 240, named: true, range: toOne, format: (value) => value.toFixed(2), value: score,
-    read: perTask("score", true), empty: "No score yet: held-out rows are scored when a task switches.",
+    read: perTask("score", true), empty: "No score yet: held-out rows are scored every few minutes, when a task switches, and by `mtld evaluate`.",
   },
   {
     id: "forgetting", unit: "score", height: 220, range: unit, format: (value) => value.toFixed(1), value: score,
