@@ -42,6 +42,7 @@ linger_s = 3600
 [checkpoint]
 every_s = 0.2
 keep = 3
+keep_hourly = 0
 [publish]
 every_s = 0
 """

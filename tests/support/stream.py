@@ -42,6 +42,7 @@ teacher_every = 15
 [checkpoint]
 every_s = 0.3
 keep = 3
+keep_hourly = 0
 [publish]
 every_s = 0
 keep = 1000
