@@ -127,15 +127,18 @@ class Campaign:
         wait_until(self.daemon.is_up_or_ended, 60.0, "the daemon to start")
         self._resume()
         self.send(events[half:])
-        if failpoint in ASKED:
-            self._act(ASKED[failpoint], 0.5)
-        self._feed_until_it_ends(has_tasks)
+        self._feed_until_it_ends(has_tasks, ASKED.get(failpoint, ""))
         self._died(failpoint, self.daemon.ended(1.0))
         assert self.deaths[-1].exit_code == -signal.SIGKILL, self.daemon.tail()
 
-    def _feed_until_it_ends(self, has_tasks: bool) -> None:
-        """A place that is reached once a checkpoint needs more than one chunk to be reached often."""
+    def _feed_until_it_ends(self, has_tasks: bool, act: str) -> None:
+        """A place that is reached once a checkpoint needs more than one chunk to be reached often.
+
+        What is asked may be refused at first: a demotion needs a champion before this one.
+        """
         for _ in range(12):
+            if act:
+                self._act(act, 0.5)
             try:
                 assert self.daemon.process is not None
                 self.daemon.process.wait(5.0)
