@@ -240,6 +240,8 @@ def retain(models: Path, keep: int) -> list[int]:
         for release in catalogue(models)[keep:]
         if not release.aliases and release.path.name not in pinned
     ]
+    for left in models.glob(".v*.removed"):  # by whoever died while removing
+        shutil.rmtree(left)
     for release in old:
         doomed = (
             models / f".{release.path.name}.removed"

@@ -103,6 +103,12 @@ def test_whoever_dies_inside_a_promotion_leaves_one_of_the_two_champions(
     assert champions(models) == ("v000002", "v000001")
 
 
+def test_what_a_removal_left_behind_is_removed_by_the_next(models: Path) -> None:
+    (models / "v000001").rename(models / ".v000001.removed")
+    assert releases.retain(models, 5) == []
+    assert not list(models.glob(".v*"))
+
+
 def test_a_pinned_release_is_kept_whatever_its_age(models: Path) -> None:
     releases.pin(models, "v000001", pinned=True)
     assert releases.retain(models, 1) == [2]
