@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from daemon.config import Config
 
 
+NICE = 10  # added to its niceness: training takes every core there is, and who looks at it at night should not wait
+
+
 def _launch(config: Config, start: str | None) -> int:
     # Threads of OpenMP wait for each other by spinning, by its own choice for milliseconds: where another process
     # wants the core, a step then takes a hundred times as long. Must be set before OpenMP is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    os.nice(NICE)
     from daemon.app import main  # imports torch, which only this verb needs
 
     return main(config, start)

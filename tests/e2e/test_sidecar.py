@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daemon.__main__ import NICE
 from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import Server
 from tests.support.sidecar_process import MTLD, ROOT, Probe, SidecarProcess
@@ -184,3 +186,9 @@ def test_its_history_survives_restarts_of_both_and_it_says_when_it_is_ready(
             assert again.rss_bytes() < 40 << 20
             assert again.stop() == 0
             assert supervisor.recv(100) == b"STOPPING=1"
+
+
+def test_the_trainer_lets_whoever_looks_at_it_go_first(pair: Pair) -> None:
+    pair.start()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pair.daemon.pid) == min(19, own + NICE)
