@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon.__main__ import NICE
 from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import Server
 from tests.support.sidecar_process import MTLD, ROOT, Probe, SidecarProcess
@@ -191,4 +190,4 @@ def test_its_history_survives_restarts_of_both_and_it_says_when_it_is_ready(
 def test_the_trainer_lets_whoever_looks_at_it_go_first(pair: Pair) -> None:
     pair.start()
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, pair.daemon.pid) == min(19, own + NICE)
+    assert os.getpriority(os.PRIO_PROCESS, pair.daemon.pid) == min(19, own + 10)
