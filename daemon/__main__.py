@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from daemon import cli
@@ -20,7 +21,10 @@ def _launch(config: Config, start: str | None) -> int:
     # wants the core, a step then takes a hundred times as long. Must be set before OpenMP is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "100000")
-    os.nice(NICE)
+    with suppress(
+        PermissionError
+    ):  # a unit that forbids it gives the niceness itself, as ours does
+        os.nice(NICE)
     from daemon.app import main  # imports torch, which only this verb needs
 
     return main(config, start)
