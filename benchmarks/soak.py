@@ -37,7 +37,7 @@ ALLOWED = {
     "server_bytes": (1 * MIB, 0.05),
     "state_bytes": (1 * MIB, 0.05),
 }
-# Every bound is reached during the warm-up: the ring, the buffer, the hold-outs, the retained checkpoints.
+# Every bound is reached during the warm-up: the ring, the buffer, the hold-outs, the retained checkpoints and log.
 SETTINGS = """
 [engine]
 buffer_rows = 500
@@ -47,10 +47,10 @@ trunk = {width = 64, depth = 1}
 batch_size = 32
 dedup_events = 512
 max_unread = 200
+log_retain_bytes = 4194304
 [checkpoint]
 every_s = 0.5
 keep = 3
-keep_hourly = 0
 [publish]
 every_s = 0
 keep = 3

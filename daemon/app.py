@@ -124,18 +124,7 @@ def assemble(
     checkpointer = Checkpointer(config.state_dir / "checkpoints", kept.keep, kept.keep_hourly)
     publication = Publication(config.state_dir / "models", config.publish, config.gate)
     found = checkpointer.recover()
-    process = Process()
-    position: Position | None = None
-    if found is not None:
-        try:
-            position, process = restore(found, machine)
-        except StateError as error:
-            raise IntegrityError(
-                f"checkpoint {found.seq} does not fit the settings: {error}; start with the settings it was made with"
-            ) from error
-        checkpointer.assume(
-            {name: version for name, version in versions(machine).items() if name in found.segments}
-        )
+    position, process = _restored(found, machine, checkpointer)
     watermark = position.id if position is not None else FIRST_ID
     process.token = _take_lease(source, process.token, 2 * config.lease_ttl_s, watermark)
     reach("lease_taken")
@@ -165,6 +154,23 @@ def assemble(
     else:
         _resume(found, loop)
     return loop
+
+
+def _restored(
+    found: Recovered | None, machine: LogMachine, checkpointer: Checkpointer
+) -> tuple[Position | None, Process]:
+    """The machine in the state of a recovered cut; where in the log that is, None where there is no cut."""
+    if found is None:
+        return None, Process()
+    try:
+        position, process = restore(found, machine)
+    except StateError as error:
+        raise IntegrityError(
+            f"checkpoint {found.seq} does not fit the settings: {error}; start with the settings it was made with"
+        ) from error
+    known = {name: version for name, version in versions(machine).items() if name in found.segments}
+    checkpointer.assume(known)
+    return position, process
 
 
 def _resume(found: Recovered, loop: Loop) -> None:

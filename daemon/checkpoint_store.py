@@ -23,6 +23,7 @@ import structlog
 import torch
 
 from daemon import finite
+from daemon.durable import sync_directory
 from daemon.errors import DaemonError, IntegrityError
 from mtl_engine.state import read_tensors, sha256
 
@@ -269,12 +270,3 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

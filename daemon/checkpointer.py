@@ -28,10 +28,10 @@ from daemon.checkpoint_store import (
     refuse_not_finite,
     sealed,
     segment_file,
-    sync_directory,
     verify,
     write_bytes,
 )
+from daemon.durable import sync_directory
 from daemon.errors import IntegrityError
 from daemon.failpoints import reach
 from daemon.retention import retained

@@ -6,6 +6,7 @@ another digest is `id_reused`. Both are the first half of SHA-256, which process
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FIRST_ID = "0-0"  # before every entry
 LAST_POSSIBLE_ID = "18446744073709551615-18446744073709551615"  # after it a stream takes no entry
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 NAME_BYTES = 16
 KEY_BYTES = 32
 _SAID = (
@@ -60,6 +62,11 @@ def id_tuple(entry_id: str) -> tuple[int, int]:
     """A stream id as numbers, in log order."""
     ms, _, seq = entry_id.partition("-")
     return int(ms), int(seq or 0)
+
+
+def is_id(text: str) -> bool:
+    """Whether it has the form of a stream id, `ms-seq`."""
+    return _ID.fullmatch(text) is not None
 
 
 def text_fields(fields: Mapping[bytes, bytes]) -> dict[str, str]:

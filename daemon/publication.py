@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from daemon import gate, releases
 from daemon.config import Gate
+from daemon.durable import sync_directory
 from daemon.errors import DaemonError
 from daemon.failpoints import reach
 from mtl_engine import snapshot
@@ -110,18 +111,17 @@ class Publication:
 
         return then
 
-    def steer(self, args: Json, journal: Callable[[str, Json], None]) -> Json:
-        """Promote a snapshot by hand, or demote the champion; one that the gate refused only with `force`."""
-        told = {"by": args.get("by", ""), "reason": args.get("reason", "")}
-        if args.get("demote"):
-            champion, before = releases.demote(self.models)
-            journal("demoted", {"champion": champion, "before": before, **told})
-            return {"champion": champion, "before": before}
-        release = releases.find(self.models, str(args["name"]))
+    def promote(self, args: Json) -> Json:
+        """Make a snapshot champion by hand, one that the gate refused only with `force`; says what changed."""
+        release = releases.find(self.models, args["name"])
         releases.check_promotable(release, force=bool(args.get("force")))
         before = releases.promote(self.models, release.path.name, by_hand=True)
-        journal("promoted", {"champion": release.path.name, "before": before, **told})
         return {"champion": release.path.name, "before": before}
+
+    def demote(self) -> Json:
+        """Give the champion's place back to the one before; says what changed."""
+        champion, before = releases.demote(self.models)
+        return {"champion": champion, "before": before}
 
     def outcomes(self) -> list[Published]:
         """What became of the intents since the last call; ask while nothing is being written."""
@@ -144,7 +144,7 @@ class Publication:
                 shutil.rmtree(tmp)
             else:
                 tmp.rename(final)
-                releases.sync_directory(self.models)
+                sync_directory(self.models)
             reach("snapshot_renamed")
             releases.point(self.models, "latest", final.name)
             reach("snapshot_aliased")

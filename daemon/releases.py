@@ -11,13 +11,15 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from daemon import finite
+from daemon.decisions import decide, decided
+from daemon.durable import sync_directory
 from daemon.errors import IntegrityError, Refused
 from daemon.failpoints import reach
 from daemon.types import Json
@@ -28,7 +30,6 @@ ALIASES = (
     "previous",
     "champion",
 )  # latest: the newest; champion: the one to serve, set by the gate or by hand; previous: the champion before it
-DECISIONS = "decisions.json"  # of operators: pins, promotions, demotions
 LOCK = ".lock"
 _DIRECTORY = re.compile(r"v(\d{6,})")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
@@ -106,6 +107,21 @@ def manifest(directory: Path) -> Json:
     return cast("Json", found)
 
 
+def described(release: Release, keys: Sequence[str]) -> Json:
+    """A release and what its manifest says under these keys; `error` where it cannot be read."""
+    entry: Json = {
+        "version": release.version,
+        "path": str(release.path),
+        "aliases": list(release.aliases),
+    }
+    try:
+        said = manifest(release.path)
+    except IntegrityError as error:
+        return {**entry, **dict.fromkeys(keys), "error": str(error)}
+    size = sum(int(one.get("bytes", 0)) for one in said["files"].values())
+    return {**entry, **{key: said.get(key) for key in keys}, "bytes": size}
+
+
 def problems(directory: Path) -> list[str]:
     """Every way in which the files differ from the manifest's sizes and hashes; empty = verified."""
     try:
@@ -157,10 +173,10 @@ def promote(models: Path, name: str, *, by_hand: bool = False) -> str | None:
     """
     with _alone(models):
         before = target(models, "champion")
-        if not by_hand and int(name.removeprefix("v")) <= _decided(models)["up_to"]:
+        if not by_hand and int(name.removeprefix("v")) <= decided(models)["up_to"]:
             return before
         if by_hand:
-            _decide(models, up_to=newest_version(models))
+            decide(models, up_to=newest_version(models))
         if before == name:
             return before
         if before is not None and (models / before).is_dir():
@@ -190,7 +206,7 @@ def demote(models: Path) -> tuple[str, str]:
             raise Refused(
                 f"no champion before {now or 'this one'} is kept in {models}; choose one with `mtld snapshot promote`"
             )
-        _decide(models, up_to=newest_version(models))
+        decide(models, up_to=newest_version(models))
         point(models, "champion", before)
         reach("champion_swapped")
         if now is not None:
@@ -200,36 +216,14 @@ def demote(models: Path) -> tuple[str, str]:
 
 def pins(models: Path) -> list[str]:
     """The directory names that are kept whatever their age."""
-    return _decided(models)["pins"]
+    return decided(models)["pins"]
 
 
 def pin(models: Path, name: str, *, pinned: bool) -> None:
     """Keep a snapshot whatever its age, or no longer."""
     with _alone(models):
         names = {one for one in pins(models) if one != name}
-        _decide(models, pins=sorted({*names, name} if pinned else names))
-
-
-def _decided(models: Path) -> Json:
-    """What operators decided: which snapshots are pinned, and up to which version the champion is theirs to choose."""
-    try:
-        found: object = finite.loads((models / DECISIONS).read_bytes())
-    except FileNotFoundError:
-        return {"pins": [], "up_to": 0}
-    except (OSError, ValueError) as error:
-        raise IntegrityError(f"{models / DECISIONS} cannot be read: {error}") from None
-    if not isinstance(found, dict) or not {"pins", "up_to"} <= cast("Json", found).keys():
-        raise IntegrityError(
-            f"{models / DECISIONS} does not hold pins and up_to; restore or remove it"
-        )
-    return cast("Json", found)
-
-
-def _decide(models: Path, **changes: Any) -> None:
-    temporary = models / f".{DECISIONS}.{os.getpid()}"
-    temporary.write_text(finite.dumps({**_decided(models), **changes}))
-    temporary.replace(models / DECISIONS)
-    sync_directory(models)
+        decide(models, pins=sorted({*names, name} if pinned else names))
 
 
 def retain(models: Path, keep: int) -> list[int]:
@@ -261,15 +255,6 @@ def _alone(models: Path) -> Generator[None]:
     with (models / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames and links in a directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _problem(path: Path, said: Any) -> str | None:

@@ -132,9 +132,9 @@ class Steering:
     def roll_back(self, request: Request) -> Json | None:
         """Plan it, or have it done before the next entry is read; answered once it is durable."""
         args = request.args
-        skips = tuple((str(first), str(last)) for first, last in args.get("skips", ()))
+        skips = tuple((first, last) for first, last in args.get("skips", ()))
         plan = Plan(
-            int(args["seq"]), skips, bool(args.get("skip_to_now")), str(args.get("by", "")), str(args.get("reason", ""))
+            args["seq"], skips, bool(args.get("skip_to_now")), str(args.get("by", "")), str(args.get("reason", ""))
         )  # fmt: skip
         told = rollback.look(self._loop, plan)
         if args.get("dry_run"):
@@ -160,10 +160,18 @@ class Steering:
         self._diverged = ""
 
     def promote(self, request: Request) -> Json | None:
-        """Make a published snapshot the champion, or give its place back to the one before."""
-        told = self._loop.durability.publication.steer(request.args, self._loop.journal)
-        self._loop.health.count("promoted")
-        self._loop.durability.promoted(str(request.args.get("reason") or "operator"))
+        """Make a published snapshot the champion."""
+        return self._champion(request, self._loop.durability.publication.promote(request.args))
+
+    def demote(self, request: Request) -> Json | None:
+        """Give the champion's place back to the one before."""
+        return self._champion(request, self._loop.durability.publication.demote())
+
+    def _champion(self, request: Request, told: Json) -> Json:
+        """The champion was chosen by hand: the journal and the hook are told."""
+        why = {"by": request.args.get("by", ""), "reason": request.args.get("reason", "")}
+        self._loop.journal(f"{request.name}d", {**told, **why})
+        self._loop.durability.promoted(str(why["reason"] or "operator"))
         return told
 
     def evaluate(self, request: Request) -> Json | None:

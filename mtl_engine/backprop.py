@@ -148,7 +148,7 @@ class HandPass(Pass):
         other: list[tuple[Tensor, Factor]] = []
         for loss, factor in parts:
             if id(loss) in known:
-                known[id(loss)].factor = factor
+                known[id(loss)].factor = known[id(loss)].factor + factor
             elif loss.requires_grad:
                 other.append((loss, factor))
         if not other:

@@ -223,6 +223,11 @@ class HeldOut:
                 if key.startswith(f"{name}.")
             }
             table.load_state(found, mine, [parts[k] for k in sorted(parts)])
+            if table.targets and _STEP not in table.targets:  # an older state: all of them are old
+                table.targets[_STEP] = Target(
+                    np.zeros(table.capacity, np.int32), np.ones(table.capacity, np.float32)
+                )
+                table.plain[_STEP] = False
             self.tables[name] = table
 
 

@@ -45,7 +45,7 @@ def promote(
     if force:
         confirmed(f"the gate's verdict on {release.path.name} is overruled", release.path.name, confirm)  # fmt: skip
     args: Json = {"name": release.path.name, "force": force, "reason": reason}
-    reply = _told(call, args, timeout_s) or {
+    reply = _told(call, "promote", args, timeout_s) or {
         "champion": release.path.name,
         "before": releases.promote(models, release.path.name, by_hand=True),
     }
@@ -68,7 +68,7 @@ def rollback(
         call.show({"champion": before, "before": now, "done": False},
                   lambda: [f"champion would be {before}, now it is {now}"])  # fmt: skip
         return
-    reply = _told(call, {"demote": True, "reason": reason}, timeout_s)
+    reply = _told(call, "demote", {"reason": reason}, timeout_s)
     if reply is None:
         champion, other = releases.demote(models)
         reply = {"champion": champion, "before": other}
@@ -96,9 +96,9 @@ def _pin(call: Call, name: str, *, pinned: bool) -> None:
     call.show({"version": release.version, "pinned": pinned}, lambda: [f"{release.path.name} {kept}"])  # fmt: skip
 
 
-def _told(call: Call, args: Json, timeout_s: float) -> Json | None:
+def _told(call: Call, name: str, args: Json, timeout_s: float) -> Json | None:
     """What the running daemon did, which also writes it into the journal and tells the hook; None where none runs."""
     try:
-        return client.call(call.state_dir, "promote", {**args, "by": asker()}, timeout_s)
+        return client.call(call.state_dir, name, {**args, "by": asker()}, timeout_s)
     except NotRunning:
         return None

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from daemon.errors import DaemonError
+from daemon.identity import is_id
 from daemon.types import Json, Request, Steerable
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 Handler = Callable[[Steerable, Request], Json | None]
 
 
-def _taking(known: Mapping[str, type], act: Handler) -> Handler:
-    """`act`, asked only for arguments it knows; `by` (who asks) may always be given."""
+def _taking(known: Mapping[str, type], act: Handler, needs: str = "") -> Handler:
+    """`act`, asked only for arguments it knows and with the one it `needs`; `by` (who asks) may always be given."""
 
     def handle(loop: Steerable, request: Request) -> Json | None:
+        if needs and needs not in request.args:
+            return _refusal(f"{request.name!r} needs {needs!r}: {known[needs].__name__}")
         return _objection(request, {**known, "by": str}) or act(loop, request)
 
     return handle
@@ -36,12 +39,22 @@ def _objection(request: Request, known: Mapping[str, type]) -> Json | None:
             return _refusal(
                 f"{request.name}.{name} is {value!r}; it must be {known[name].__name__}"
             )
+    for skip in request.args.get("skips", ()):
+        if not _is_range(skip):
+            return _refusal(
+                f'{request.name}.skips has {skip!r}; each is two ids of the log, ["5-0", "9-3"]'
+            )
     until = request.args.get("until")
     if until is not None and not _is_moment(until):
         return _refusal(
             f"{request.name}.until is {until!r}; it must be a time with its zone, 2030-01-31T08:00:00Z"
         )
     return None
+
+
+def _is_range(skip: object) -> bool:
+    ids = cast("list[object]", skip) if isinstance(skip, list) else []
+    return len(ids) == 2 and all(isinstance(one, str) and is_id(one) for one in ids)
 
 
 def _is_moment(text: str) -> bool:
@@ -65,11 +78,14 @@ HANDLERS: dict[str, Handler] = {
     "rollback": _taking(
         {"seq": int, "skips": list, "skip_to_now": bool, "dry_run": bool, "reason": str},
         lambda loop, request: loop.roll_back(request),
+        needs="seq",
     ),
     "promote": _taking(
-        {"name": str, "demote": bool, "force": bool, "reason": str},
+        {"name": str, "force": bool, "reason": str},
         lambda loop, request: loop.promote(request),
+        needs="name",
     ),
+    "demote": _taking({"reason": str}, lambda loop, request: loop.demote(request)),
     "evaluate": _taking({}, lambda loop, request: loop.evaluate(request)),
     "tasks": _taking({}, lambda loop, request: loop.tasks(request)),
 }

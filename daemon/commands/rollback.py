@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +12,13 @@ from daemon import client
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.shared import Call, DryRun, Timeout, asker, verb
 from daemon.errors import ConfigError
+from daemon.identity import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daemon.types import Json
 
-_ID = re.compile(r"\d{1,20}-\d{1,20}")
 _POINTS = "each an id of the log (1732550400000-0) or a time with its zone (2026-01-31T03:00:00Z)"
 
 
@@ -79,7 +78,7 @@ def _range(text: str) -> list[str]:
 
 def _point(text: str, seq: str) -> str:
     """An id as it is, or a time as the id that an entry added then would have: ids begin with milliseconds."""
-    if _ID.fullmatch(text):
+    if is_id(text):
         return text
     try:
         at = datetime.fromisoformat(text)

@@ -10,7 +10,6 @@ from daemon import releases, vitals
 from daemon.commands import champion, snapshot_diff, snapshot_export
 from daemon.commands.shared import Call, Timeout, ago, columns, fit, size, verb, verified
 from daemon.commands.words import hang, plain
-from daemon.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +27,7 @@ app.command()(snapshot_export.export)
 app.command()(snapshot_diff.diff)
 for steers in (champion.promote, champion.rollback, champion.pin, champion.unpin):
     app.command()(steers)
+TOLD = ("at", "step", "epoch", "watermark", "scores", "reason")
 HEADINGS = ("VERSION", "AGE", "STEP", "SIZE", "ALIASES", "SCORES")
 
 
@@ -47,7 +47,10 @@ def publish(call: Call, timeout_s: Timeout = 60.0) -> None:
 @verb()
 def list_(call: Call) -> None:
     """List the published snapshots, newest first, with what points to them."""
-    found = [_entry(release) for release in releases.catalogue(call.state_dir / "models")]
+    found = [
+        releases.described(release, TOLD)
+        for release in releases.catalogue(call.state_dir / "models")
+    ]
     call.show(
         found,
         lambda: columns([_row(one) for one in found], HEADINGS) if found else ["no snapshot yet"],
@@ -77,24 +80,6 @@ def verify(
     models = call.state_dir / "models"
     chosen = [releases.find(models, name)] if name else releases.catalogue(models)
     raise typer.Exit(verified(call, {one.path.name: releases.problems(one.path) for one in chosen}))
-
-
-def _entry(release: releases.Release) -> Json:
-    entry: Json = {
-        "version": release.version,
-        "aliases": list(release.aliases),
-        "path": str(release.path),
-    }
-    try:
-        said = releases.manifest(release.path)
-    except IntegrityError as error:
-        return {**entry, "error": str(error)}
-    told = {key: said.get(key) for key in ("at", "step", "epoch", "watermark", "scores", "reason")}
-    return {
-        **entry,
-        **told,
-        "bytes": sum(int(one.get("bytes", 0)) for one in said["files"].values()),
-    }
 
 
 def _row(entry: Json) -> tuple[Any, ...]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon import condition, finite, releases, vitals
-from daemon.errors import IntegrityError
 from daemon.metrics import Seen
 from daemon.web.scrape import exposition
 from daemon.web.streaming import report
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daemon.metrics import Gpu
-    from daemon.types import Json, Vitals
+    from daemon.types import Vitals
     from daemon.web.history import History
 
 STATIC = Path(__file__).parent / "static"
@@ -67,7 +66,12 @@ class Answers:
             "/healthz": self._health,
             "/api/status": self._status,
             "/api/history": lambda: _json(self._history.to_dict()),
-            "/api/releases": lambda: _json([_release(one) for one in self._catalogue()]),
+            "/api/releases": lambda: _json(
+                [
+                    releases.described(one, ("at", "step", "scores", "verdict"))
+                    for one in self._catalogue()
+                ]
+            ),
         }
 
     def to(self, path: str) -> Answer | None:
@@ -122,18 +126,3 @@ def _probe(objection: str) -> Answer:
 def _json(value: object, status: int = 200) -> Answer:
     body = finite.dumps(value, default=str, separators=(",", ":")).encode()
     return Answer(body, TYPES[".json"], status)
-
-
-def _release(release: releases.Release) -> Json:
-    """A published snapshot as its manifest describes it, newest facts such as the gate's verdict included."""
-    entry: Json = {
-        "version": release.version,
-        "path": str(release.path),
-        "aliases": list(release.aliases),
-    }
-    try:
-        said = releases.manifest(release.path)
-    except IntegrityError as error:
-        said = {"error": str(error)}
-    told = {key: said.get(key) for key in ("at", "step", "scores", "verdict")}
-    return {**entry, **told, **({"error": said["error"]} if "error" in said else {})}

@@ -228,7 +228,7 @@ class Campaign:
     def _promote(self, act: str, place: float) -> None:
         known = releases.catalogue(self.daemon.state / "models")
         if act == "demote":
-            self.daemon.ask("promote", demote=True)
+            self.daemon.ask("demote")
         elif known:
             name = known[int(place * len(known))].path.name
             self.daemon.ask("promote", name=name, force=True)

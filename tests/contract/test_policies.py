@@ -255,3 +255,22 @@ def test_full_groups_that_share_a_task_differ_by_one_row_at_most_if_it_balances(
     assert sum(map(sum, by_task)) == CAPACITY
     if len(count_K) > 1:  # tasks share alike, too
         assert abs(sum(by_task[1]) - sum(by_task[2])) <= 1
+
+
+def test_rows_that_are_only_counted_are_those_of_which_none_would_be_kept(name: str) -> None:
+    """A shortcut must not change one slot: beside it, the same rows are all placed the long way."""
+    short, long = Kept(slots(name)), Kept(slots(name))
+    key_N, uniform_N = stream(6000)
+    passed = 0
+    for start in range(0, len(key_N), 8):
+        key_B, uniform_B = key_N[start : start + 8], uniform_N[start : start + 8]
+        long.offer(key_B, uniform_B)
+        task_B, class_B = key_B >> TASK_SHIFT, key_B & ((1 << TASK_SHIFT) - 1)
+        if short.slots.pass_by(short.slots.policy.key_B(task_B, class_B), float(uniform_B.min())):
+            passed += 1
+            short.rows += len(key_B)
+        else:
+            short.offer(key_B, uniform_B)
+        np.testing.assert_array_equal(short.row_M, long.row_M)
+        np.testing.assert_array_equal(short.slots.seen_G, long.slots.seen_G)
+    assert passed > 300, "the shortcut was hardly taken"

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon.config import Checkpoint, Config, GuardSettings, Stream
+from daemon.config import GuardSettings, Stream
 from daemon.identity import id_tuple
 from daemon.sources.memory import MemoryLog
 from tests.support.core import (
-    add_task,
     ask,
-    config,
     eager,
     fields,
     flip_bit,
     loop,
     play,
-    rows,
 )
+from tests.support.spoilt import good, settings, spoilt, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from daemon.loop import Loop
-    from tests.support.core import Fields, Script
+    from tests.support.core import Script
 
 
 @pytest.fixture(autouse=True)
@@ -37,26 +34,7 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
 
 @pytest.fixture
 def log() -> MemoryLog:
-    made = MemoryLog()
-    made.add(add_task(holdout=0.2))
-    return made
-
-
-def settings(path: Path, **tables: Any) -> Config:
-    return config(path, checkpoint=Checkpoint(keep=50), **tables)
-
-
-def spoilt(number: int) -> Fields:
-    """Rows with permuted labels, as a broken exporter sends them."""
-    made = rows(number, 4)
-    told = json.loads(made["data"])
-    data = json.dumps({**told, "y": [(label + 1) % 3 for label in told["y"]]})
-    return {**made, "data": data, "id": f"bad {number}"}
-
-
-def good(log: MemoryLog, first: int, count: int = 5) -> None:
-    for number in range(first, first + count):
-        log.add(rows(number * 4, 4))
+    return started()
 
 
 def guarded(one: Loop, log: MemoryLog, steps: list[int], before: Callable[[], None]) -> Script:

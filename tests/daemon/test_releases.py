@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon import releases
+from daemon.decisions import DECISIONS
 from daemon.errors import IntegrityError, Refused
 
 
@@ -117,7 +118,7 @@ def test_a_pinned_release_is_kept_whatever_its_age(models: Path) -> None:
 
 
 def test_decisions_that_cannot_be_read_are_told_and_nothing_is_removed(models: Path) -> None:
-    (models / releases.DECISIONS).write_text("[]")
+    (models / DECISIONS).write_text("[]")
     with pytest.raises(IntegrityError, match="restore or remove it"):
         releases.retain(models, 1)
     assert versions(models) == [10, 2, 1]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daemon.config import Checkpoint, Config
 from daemon.sources.memory import MemoryLog
 from tests.support.core import (
     Killed,
-    add_task,
     ask,
-    config,
     differences,
     eager,
     fields,
@@ -25,13 +21,14 @@ from tests.support.core import (
     rows,
     state_of,
 )
+from tests.support.spoilt import good, settings, spoilt, started
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.loop import Loop
     from daemon.types import Json
-    from tests.support.core import Fields, Script
+    from tests.support.core import Script
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +38,7 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
 
 @pytest.fixture
 def log() -> MemoryLog:
-    made = MemoryLog()
-    made.add(add_task(holdout=0.2))
-    return made
-
-
-def settings(path: Path, **tables: Any) -> Config:
-    return config(path, checkpoint=Checkpoint(keep=50), **tables)
-
-
-def spoilt(number: int) -> Fields:
-    """Rows with permuted labels, as a broken exporter sends them."""
-    made = rows(number, 4)
-    told = json.loads(made["data"])
-    data = json.dumps({**told, "y": [(label + 1) % 3 for label in told["y"]]})
-    return {**made, "data": data, "id": f"bad {number}"}
-
-
-def good(log: MemoryLog, first: int, count: int = 5) -> None:
-    for number in range(first, first + count):
-        log.add(rows(number * 4, 4))
+    return started()
 
 
 def learned(one: Loop) -> Any:
@@ -81,8 +59,7 @@ def same(one: Loop, other: Loop) -> None:
 
 def never_saw_it(path: Path) -> Loop:
     """A run over the good part alone."""
-    log = MemoryLog()
-    log.add(add_task(holdout=0.2))
+    log = started()
     one = loop(settings(path), log)
 
     def script() -> Script:
@@ -268,6 +245,25 @@ def test_what_waited_to_leave_leaves_once(tmp_path: Path, log: MemoryLog) -> Non
     assert [line["kind"] for line in log.journal].count("line") == 1
     assert [line["kind"] for line in log.journal].count("rolled_back") == 1
     assert len(log.dead) == 1
+
+
+def test_after_going_back_to_before_a_regression_entries_known_from_then_are_no_duplicates(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    one = loop(settings(tmp_path), log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        good(log, 0)
+        yield None
+        seq = one.durability.checkpointer.retained()[0]["seq"]
+        one.machine.rereading = True  # as if a regression since then were not yet passed
+        answers.append(ask(one, "rollback", seq=seq))
+        yield lambda: bool(answers[0])
+        yield None
+
+    play(one, script())
+    assert not one.machine.rereading
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, log: MemoryLog) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mtl_engine.backprop import AutogradPass
 from mtl_engine.engine import Engine
 from mtl_engine.strategies import STRATEGIES
+from mtl_engine.strategies.base import Step
+from mtl_engine.strategies.er import ER
 from mtl_engine.types import TaskSpec
 from tests.support.engines import blobs, engine, labels_of, parts, task
 
@@ -115,3 +118,24 @@ def test_a_frozen_head_still_teaches_the_trunk() -> None:
     mine.observe("a", blobs([0, 1, 2]), [0, 1, 2])
     assert torch.equal(parts(mine).model.head("a").weight, head)
     same(frozen(engine("er")), frozen(by_autograd(engine("er"))))
+
+
+class Shared(ER):
+    """One loss that stands for two tasks."""
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        first, *others = super().losses(step).items()
+        return dict.fromkeys([first[0], *(name for name, _ in others)], first[1])
+
+
+def test_a_loss_that_stands_for_two_tasks_counts_for_both() -> None:
+    def trained(one: Engine) -> Engine:
+        parts(one).strategy = Shared()
+        for name in ("a", "b"):
+            one.add_task(task(name))
+        for number in range(5):
+            y = {"a": [0, 1, 2], "b": [2, 1, 0]}
+            one.observe(None, blobs([0, 1, 2], number), y)
+        return one
+
+    same(trained(engine("er")), trained(by_autograd(engine("er"))))

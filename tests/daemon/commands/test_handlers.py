@@ -27,7 +27,7 @@ class Loop:
     def publish(self, request: Request) -> Json | None:
         return {"did": request.name}
 
-    resume = tasks = score = promote = evaluate = publish
+    resume = tasks = score = promote = demote = evaluate = publish
 
     def roll_back(self, request: Request) -> Json | None:
         return {"did": request.name}
@@ -39,10 +39,29 @@ def replies(name: str, args: Json | None = None) -> list[Json]:
     return found
 
 
+NEEDED: dict[str, Json] = {"rollback": {"seq": 7}, "promote": {"name": "v000007"}}
+
+
 @pytest.mark.parametrize("name", sorted(set(HANDLERS) - {"drain"}))
 def test_every_command_reaches_its_method_and_is_answered_once(name: str) -> None:
-    assert replies(name, {"by": "olga"})[0]["did"] == name
-    assert len(replies(name)) == 1
+    (reply,) = replies(name, {"by": "olga", **NEEDED.get(name, {})})
+    assert reply["did"] == name
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_a_command_cannot_do_without_is_asked_for(name: str) -> None:
+    (reply,) = replies(name)
+    assert "needs" in reply["error"]
+    assert reply["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "skips", [[1], [["5-0"]], [["5-0", 9]], [["5-0", "now"]], ["5-0"], [["5-0", "6-0", "7-0"]]]
+)
+def test_a_stretch_of_the_log_is_two_ids(skips: list[object]) -> None:
+    (reply,) = replies("rollback", {"seq": 7, "skips": skips})
+    assert "each is two ids of the log" in reply["error"]
+    assert replies("rollback", {"seq": 7, "skips": [["5-0", "9-3"]]})[0]["did"] == "rollback"
 
 
 def test_arguments_are_passed_on() -> None:

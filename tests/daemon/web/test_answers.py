@@ -50,7 +50,7 @@ def test_snapshots_are_listed_newest_first_with_what_their_manifests_say(
     assert (second["version"], second["aliases"], second["verdict"]) == (2, [], None)
     assert first == {
         "version": 1, "path": str(models / "v000001"), "aliases": ["champion"], "at": "then", "step": 5,
-        "scores": {"a": {"accuracy": 0.5}}, "verdict": verdict,
+        "scores": {"a": {"accuracy": 0.5}}, "verdict": verdict, "bytes": 0,
     }  # fmt: skip
 
 
