@@ -15,6 +15,7 @@ from mtl_engine import batch
 from mtl_engine.average import Average
 from mtl_engine.backprop import AutogradPass, Factor, HandPass, Pass, summed
 from mtl_engine.batch import Joined
+from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
@@ -51,6 +52,7 @@ class Trainer:
         self.make_pass: type[AutogradPass | HandPass] = (
             AutogradPass if settings.autocast else HandPass
         )
+        self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
         self.teacher: Teacher | None = None
         self.teacher_version = 0
@@ -78,6 +80,8 @@ class Trainer:
         parts = self._parts(losses, tasks, sum(self._used(j, tasks) for j in joined))
         value = _value(parts)
         self.step_count = number
+        if self.drift is not None:
+            self.drift.see(number, joined, tasks)
         skipped = not math.isfinite(value) or not self._update(parts, way)
         if skipped:
             self.skipped_steps += 1
