@@ -4,7 +4,7 @@ Each task has three adaptive windows (`adwin`) over its stream rows, seen before
 
 - errors: how wrong the model was, 0 to 1. Only a rise is a drift; a fall is learning, and what it makes out of date
   is dropped. A model that adapts, or that replays an older concept, hides much here, so two windows ask the rows alone.
-- inputs: u(x) = (1 + tanh(W x + b)) / 2, 24 random features (Rahimi and Recht 2008) of standardised inputs.
+- inputs: u(x) = (1 + tanh(W x + b)) / 2, 16 random features (Rahimi and Recht 2008) of standardised inputs.
 - labels: y - B u(x), with the linear map B fitted to the first rows: P(y | x) moved though P(x) did not. A class
   stands for itself as its column's number in binary, the last 4 bits.
 
@@ -58,7 +58,7 @@ class Drift:
             watch = self._watches[name] = Watch(self._delta, self._seed)
             watch.columns = columns
         if step is not None and len(step.stream_y):
-            watch.see_errors(_errors(step))
+            watch.see_outputs(step)
         watch.see_rows(rows, target)
         if watch.alarm is not None:
             self.alarms[name] = {"step": number, **watch.alarm}
@@ -91,13 +91,3 @@ class Drift:
                     if key.startswith(start)
                 },
             )
-
-
-def _errors(step: TaskStep) -> Array:
-    """How wrong the outputs for the labelled stream rows were, float32 [B]."""
-    s = step.num_stream
-    weight = None if step.weight is None else step.weight[:s]
-    error_S = step.kind.error(step.z_BC.detach()[:s], step.y[:s], weight)
-    if weight is not None:
-        error_S = error_S[weight > 0 if weight.ndim == 1 else (weight > 0).any(1)]
-    return error_S.float().cpu().numpy()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mtl_engine import rng
-from mtl_engine.types import Array, Rows, Target
+from mtl_engine.types import Array, Rows
 
-FEATURES = 24  # K
+FEATURES = 16  # K
 BITS = 4  # Q: bits of a class, or the first columns of another label
-_WIDTH = 1024  # values of a row that are looked at, evenly spaced
+_WIDTH = 128  # values of a row that are looked at, evenly spaced
 _VALUES = 8192  # of all rows of a step; wide rows are not all looked at
-_REACH = 4.0  # deviations beyond which a value counts no more
 _SPREAD = 1.5  # of W x and of b, in deviations of the inputs
 
 
@@ -22,31 +20,32 @@ class RandomFeatures:
 
     def __init__(self, units_2X: Array, seed: int) -> None:
         self.units_2X = units_2X  # centre and scale of inputs and label codes, float32
+        centre_X, scale_X = units_2X.astype(np.float64)
         width = units_2X.shape[1] - BITS
         draw = 2 * rng.uniform(seed, "drift", 0, (width + 1) * FEATURES) - 1
         w_DK = draw[FEATURES:].reshape(width, FEATURES) * (_SPREAD * np.sqrt(3 / width))
-        self._b_K = draw[:FEATURES] * _SPREAD
-        self._w_DK: Tensor = torch.from_numpy(w_DK.astype(np.float32))
+        w_DK = w_DK / scale_X[:-BITS, None]
+        b_K = draw[:FEATURES] * _SPREAD - centre_X[:-BITS] @ w_DK
+        self._w_DK, self._b_K = (torch.from_numpy(a.astype(np.float32)) for a in (w_DK, b_K))
 
     def of(self, raw_BX: Array) -> tuple[Array, Array]:
         """u [B, K] and the label codes [B, Q], both float64 from 0 to 1; a missing value counts as the mean."""
-        centre_X, scale_X = self.units_2X
-        x_BX = np.nan_to_num(((raw_BX - centre_X) / scale_X).clip(-_REACH, _REACH), copy=False)
+        missing_BX = np.isnan(raw_BX)
+        if missing_BX.any():
+            raw_BX = np.where(missing_BX, self.units_2X[0], raw_BX)
         # By torch, whose number of threads is part of a run: the last bit depends on it.
-        u_BK = (torch.from_numpy(x_BX[:, :-BITS]) @ self._w_DK).numpy().astype(np.float64)
-        code_BQ = x_BX[:, -BITS:].astype(np.float64)
-        return (1 + np.tanh(u_BK + self._b_K)) / 2, (1 + np.tanh(code_BQ)) / 2
+        x_BD = torch.from_numpy(raw_BX)[:, :-BITS]
+        u_BK = torch.addmm(self._b_K, x_BD, self._w_DK).tanh_().double().numpy()
+        centre_Q, scale_Q = self.units_2X[:, -BITS:]
+        code_BQ = np.tanh((raw_BX[:, -BITS:] - centre_Q) / scale_Q).astype(np.float64)
+        return (1 + u_BK) / 2, (1 + code_BQ) / 2
 
 
-def sample(rows: Rows, target: Target) -> Array:
-    """float32 [S, D + Q + 1]: values of some rows, the codes of their labels (NaN = missing), whether they are labelled."""
-    some = slice(None, None, stride(rows))
-    x_SD = (
-        _bytes(rows.x[some], rows.length[some])
-        if rows.length is not None
-        else _values(rows.x[some])
-    )
-    y, weight = target.y[some], None if target.weight is None else target.weight[some]
+def sample(rows: Rows) -> Array:
+    """float32 [B, D + Q + 1]: a row's values, the code of its one label (NaN = missing), whether it is labelled."""
+    [target] = rows.targets.values()
+    y, weight = target.y, target.weight
+    x_SD = _values(rows.x) if rows.length is None else _bytes(rows.x, rows.length)
     found_SX = np.full((len(x_SD), x_SD.shape[1] + BITS + 1), np.nan, np.float32)
     found_SX[:, : -BITS - 1] = x_SD
     if y.ndim == 1:

@@ -66,7 +66,7 @@ class TaskType(ABC):
 
     @abstractmethod
     def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-        """How wrong each row's outputs are, from 0 to 1, whatever the loss; float or bool [B]."""
+        """How wrong each row's outputs are, from 0 to 1, for labels in the outputs' units; float or bool [B]."""
 
     @abstractmethod
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:

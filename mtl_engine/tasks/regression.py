@@ -70,7 +70,7 @@ class Regression(TaskType):
 
     def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """e / (1 + e) of the squared error e in standardised units, averaged over the labelled columns."""
-        error_BC = (z_BC.float() - self.standard(y)) ** 2
+        error_BC = (z_BC.float() - y) ** 2
         given_BC = torch.ones_like(error_BC) if weight is None else (weight > 0).float()
         error_B = (error_BC * given_BC).sum(1) / given_BC.sum(1).clamp(min=1)
         return error_B / (1 + error_B)

@@ -113,7 +113,7 @@ def test_labels_that_are_exchanged_in_a_stream_begin_one_phase_through_the_log(
     assert (mark["kind"], mark["task"]) == ("phase", "a")
     [line] = told(log, "drift_detected")
     assert (line["task"], line["phase"]) == ("a", mark["phase"])
-    assert GOOD < line["step"] < GOOD + EXCHANGED
+    assert 0.8 * GOOD < line["step"] < GOOD + EXCHANGED  # some rows are held out
     assert abs(line["moved"]) > line["allowed"] > 0
     [switched] = told(log, "task_switched")
     assert switched["phase"] == mark["phase"] == f"drift-{line['step']}"

@@ -58,10 +58,10 @@ def test_its_buckets_hold_every_row_and_stay_few() -> None:
     draw = np.random.default_rng(0)
     x_NF = draw.random((40_000, 2))
     window = filled(x_NF)
-    rows_K, sums_KF = window.table_KX[:, 1], window.table_KX[:, 2:4]
+    rows_K, sums_KF = window.state()[:, 1], window.state()[:, 2:4]
     assert rows_K.sum() == len(x_NF)
     assert sums_KF.sum(0) == pytest.approx(x_NF.sum(0))
-    sizes, counts = np.unique(window.table_KX[:, 0], return_counts=True)
+    sizes, counts = np.unique(window.state()[:, 0], return_counts=True)
     assert counts.max() <= BUCKETS
     assert sizes.tolist() == [2.0**level for level in range(len(sizes))]
 
@@ -70,14 +70,16 @@ def test_beyond_its_largest_bucket_the_oldest_rows_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mtl_engine.adwin.LEVELS", 3)
-    window = filled(np.ones((60_000, 1)))
-    assert len(window.table_KX) <= BUCKETS * 3 < BUCKETS * LEVELS
-    assert window.table_KX[:, 1].sum() <= BUCKETS * (1 + 2 + 4) * BLOCK
+    window = filled(np.arange(60_000.0)[:, None])
+    assert len(window.state()) <= BUCKETS * 3 < BUCKETS * LEVELS
+    rows = len(window)
+    assert rows <= BUCKETS * (1 + 2 + 4) * BLOCK
+    assert window.state()[:, 2].sum() == np.arange(60_000.0)[-rows:].sum()
 
 
 def test_what_is_dropped_was_the_oldest() -> None:
     window = filled(coins(1, 0.0, 1.0))
     n0_K, moved_KF, allowed_KF = window.cuts()
     window.drop(float(n0_K[(moved_KF > allowed_KF)[:, 0]].max()))
-    table_KX = window.table_KX
+    table_KX = window.state()
     assert table_KX[:, 2].sum() == table_KX[:, 1].sum() > 0
