@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 # a test compares both with the engine itself.
 ENGINE_TABLES = ("strategy", "optimizer", "encoder", "trunk", "weighting", "policy")
 ENGINE_KEYS = (
-    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "clip_norm", "warm_steps",
-    "device", "precision", "num_threads", "seed",
+    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "clip_norm", "warm_steps", "device", "precision", "num_threads", "seed",
 )  # fmt: skip
 TASK_KEYS = (
     "name", "modality", "kind", "input_shape", "encoder", "targets", "classes", "max_classes", "max_bytes",
@@ -264,7 +263,9 @@ def _check(config: Config) -> None:
     if config.redis_url is not None:
         check_url(config.redis_url)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", config.namespace):
-        raise ConfigError(f"namespace is {config.namespace!r}; use up to 64 of a-z A-Z 0-9 _ . : -")
+        raise ConfigError(
+            f"namespace is {config.namespace!r}; allowed are letters, digits, _ . : - (at most 64)"
+        )
     _check_hook(config.hook)
     names = [spec["name"] for spec in config.tasks]
     twice = sorted({name for name in names if names.count(name) > 1})

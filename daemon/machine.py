@@ -58,7 +58,7 @@ class LogMachine:
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
         self.last_evaluation: Json = {}
-        self._entry_id = ""
+        self.entry_id = ""  # where in the log it stands
         self.last_losses: Mapping[str, Tensor] = {}  # of the last step, on the device
         self._limits = limits
         self._seed = seed
@@ -70,7 +70,7 @@ class LogMachine:
 
         Returns the entry's key, which the reader keeps as the anchor.
         """
-        self._entry_id = entry.id
+        self.entry_id = entry.id
         key = event_key(entry)
         verdict = self.ring.check(key)
         if verdict == "duplicate":
@@ -87,6 +87,7 @@ class LogMachine:
 
     def pass_over(self, entry: Entry) -> bytes:
         """Count an entry that a rollback leaves out; it leaves no other trace, so it may come again. Returns its key."""
+        self.entry_id = entry.id
         self.counters.skipped_events += 1
         self.counters.skipped_rows += declared_rows(entry)
         return event_key(entry)
@@ -151,7 +152,7 @@ class LogMachine:
         scored = self._score()
         self.engine.switch_task(task, phase, scored)
         self.phases.begin(task)
-        self.guard.switched(scored, self._tolerances(), self._entry_id)
+        self.guard.switched(scored, self._tolerances(), self.entry_id)
         self.last_switch = {
             "task": task,
             "phase": phase,
@@ -214,7 +215,7 @@ class LogMachine:
         self.last_losses = self.engine.step(batch).losses
         self.counters.trained_rows += sum(len(rows) for rows in batch)
 
-        self.phases.stepped(self._entry_id)
+        self.phases.stepped(self.entry_id)
 
     def _begin_phase(self, task: str, phase: str) -> None:
         """A detected drift comes back through the log: another phase of the same task."""
@@ -272,7 +273,6 @@ class LogMachine:
         arrays, pending = self.batcher.state()
         watched, phases = self.phases.state()
         return arrays | watched, {
-            "entry_id": self._entry_id,
             "pending": pending,
             "counters": asdict(self.counters),
             "ring_added": self.ring.added,
@@ -290,5 +290,4 @@ class LogMachine:
         if "guard" in meta:  # older states have none
             self.guard.load_state(meta["guard"])
         if "phases" in meta:
-            self._entry_id = meta["entry_id"]
             self.phases.load_state(arrays, meta["phases"])

@@ -43,7 +43,7 @@ class _Outputs:
 class Watch:
     """One task's windows since its last phase began, and the alarm that they raised.
 
-    Bound: the windows, two steps' rows and `BLOCK` more, and two numbers for each of at most `_WIDTH` inputs.
+    Bound: the windows, the rows and outputs of the steps that make up a block, and two numbers for each value looked at.
     """
 
     def __init__(self, delta: float, seed: int) -> None:
@@ -59,9 +59,7 @@ class Watch:
         self._rows: list[Rows] = []  # that wait for theirs, with the one target ""
         self._raw_BX: Array | None = None  # of such rows before a restart
         self._num_rows = 0
-        self._features: RandomFeatures | None = (
-            None  # None until the first block has told its units
-        )
+        self._features: RandomFeatures | None = None  # until the first block has told its units
         self._gram_VV = np.zeros((1 + FEATURES, 1 + FEATURES))
         self._cross_VQ = np.zeros((1 + FEATURES, BITS))
         self._map_VQ: Array | None = None  # B; None until fitted
