@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine import random_features
+from mtl_engine import features
 from mtl_engine.adwin import Cuts, Window
-from mtl_engine.random_features import BITS, FEATURES, RandomFeatures
+from mtl_engine.features import BITS, FEATURES, RandomFeatures
 from mtl_engine.types import Array, Json, Rows, Target
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Watch:
 
     def see_rows(self, rows: Rows, target: Target) -> None:
         """Rows of the task, labelled or not."""
-        self._rows.append(random_features.some(rows, target))
+        self._rows.append(features.some(rows, target))
         self._num_rows += len(self._rows[-1])
         if self._num_rows >= BLOCK:
             raw_BX = self._waiting_rows()
@@ -105,12 +105,12 @@ class Watch:
     def _waiting_rows(self) -> Array:
         found = [] if self._raw_BX is None else [self._raw_BX]
         if self._rows:
-            found.append(random_features.sample(Rows.concat(self._rows)))
+            found.append(features.sample(Rows.concat(self._rows)))
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _see_block(self, raw_BX: Array, labelled_B: Array) -> None:
         if self._features is None:
-            self._features = RandomFeatures(random_features.units(raw_BX), self._seed)
+            self._features = RandomFeatures(features.units(raw_BX), self._seed)
         u_BK, code_BQ = self._features.of(raw_BX)
         self.inputs.add(u_BK)
         self._judge(self.inputs, "inputs")
