@@ -12,6 +12,7 @@ import torch
 from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.average import Average
+from mtl_engine.columns import folder_of
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
@@ -37,7 +38,8 @@ class Engine:
 
     Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
     raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`,
-    `clip_norm` and `teacher_every` are described in `trainer.Settings`.
+    `clip_norm` and `teacher_every` are described in `trainer.Settings`. `buffer_dir` is a folder for files that
+    replayed inputs and stored outputs lie in, where they are more than memory holds (`columns.Place`).
     """
 
     def __init__(  # noqa: PLR0913  (the constructor is the configuration)
@@ -45,6 +47,7 @@ class Engine:
         *,
         strategy: Spec = "default",
         buffer_rows: int = 500,
+        buffer_dir: str | Path | None = None,
         replay_batch: int = 32,
         optimizer: Spec | None = None,
         encoder: Spec | None = None,
@@ -86,7 +89,13 @@ class Engine:
             registry,
             model,
             Optimizer(optimizer or advised.get("optimizer", "sgd"), dict(model.named_parameters())),
-            Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device),
+            Replay(
+                buffer_rows,
+                lambda: build(POLICIES, policy, "policy"),
+                seed,
+                self.device,
+                folder_of(buffer_dir),
+            ),
             build(STRATEGIES, strategy, "strategy"),
             build(WEIGHTINGS, weighting, "weighting"),
             Settings(
