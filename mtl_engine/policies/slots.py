@@ -145,10 +145,11 @@ class Slots:
                 self._groups(key_B[: starts[0]]), uniform_B[: starts[0]]
             )
         for start, stop in zip(starts, [*starts[1:], len(key_B)], strict=True):
-            emptied = len(self.evicted)
             self._add(int(key_B[start]))
-            for slot_N in self.evicted[emptied:]:
-                slot_B[np.isin(slot_B, slot_N)] = -1
+            if start and self.evicted:
+                gone_M = np.zeros(self.capacity, np.bool_)
+                gone_M[self.evicted[-1]] = True
+                slot_B[(slot_B >= 0) & gone_M[slot_B]] = -1
             slot_B[start:stop] = self._place_known(
                 self._groups(key_B[start:stop]), uniform_B[start:stop]
             )
