@@ -141,9 +141,7 @@ class Checkpointer:
         fresh: dict[str, dict[str, Array]] = {}
         for name, (version, columns) in cut.segments.items():
             if self._durable_versions.get(name) != version:
-                fresh[name] = {
-                    column: self._pool.copy(value) for column, value in columns.items()
-                }
+                fresh[name] = {column: self._pool.copy(value) for column, value in columns.items()}
         self._arena.keep_only(cut.tensors.keys())
         versions = {name: version for name, (version, _) in cut.segments.items()}
         meta = encoded(cut.meta)

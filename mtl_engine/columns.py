@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,16 +88,21 @@ def joined(
     return whole
 
 
+def _no_room(folder: Path, size: int) -> EngineError:
+    return EngineError(
+        f"buffer_dir {folder} has no room for {size:,} bytes of replay: free some, or make buffer_rows smaller"
+    )
+
+
 def _mapped(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> Array:
     size = math.prod(shape) * dtype.itemsize
+    if shutil.disk_usage(folder).free < size:  # a reservation would fill the disk before it fails
+        raise _no_room(folder, size)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, size)
             found = mmap.mmap(file.fileno(), size)
     except OSError as error:
-        raise EngineError(
-            f"buffer_dir {folder} has no room for {size:,} bytes of replay: {error}; "
-            "free some, or make buffer_rows smaller"
-        ) from error
+        raise _no_room(folder, size) from error
     found.madvise(mmap.MADV_RANDOM)  # rows are drawn at random: reading ahead would read in vain
     return np.frombuffer(found, dtype).reshape(shape)

@@ -12,7 +12,6 @@ import torch
 from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.average import Average
-from mtl_engine.columns import folder_of
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
@@ -85,17 +84,12 @@ class Engine:
         spec = trunk_of(trunk)
         registry = Registry(encoder, spec.width)
         model = Model(spec, seed, self.device)
+        replay = Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device, buffer_dir)  # fmt: skip
         self._trainer = Trainer(
             registry,
             model,
             Optimizer(optimizer or advised.get("optimizer", "sgd"), dict(model.named_parameters())),
-            Replay(
-                buffer_rows,
-                lambda: build(POLICIES, policy, "policy"),
-                seed,
-                self.device,
-                folder_of(buffer_dir),
-            ),
+            replay,
             build(STRATEGIES, strategy, "strategy"),
             build(WEIGHTINGS, weighting, "weighting"),
             Settings(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mtl_engine import rng
-from mtl_engine.columns import Place
+from mtl_engine.columns import Place, folder_of
 from mtl_engine.errors import EngineError
 from mtl_engine.policies.base import Policy
 from mtl_engine.replay_table import Outputs, ReplayTable
@@ -37,13 +37,13 @@ class Replay:
         make_policy: Callable[[], Policy],
         seed: int,
         device: torch.device,
-        folder: Path | None = None,
+        folder: str | Path | None = None,
     ) -> None:
         if not isinstance(rows, int) or not 0 <= rows <= 1_000_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise EngineError(f"buffer_rows is {rows!r}: allowed are whole numbers >= 0")
         self.rows = rows
         self.seed = seed
-        self.place = Place(device, folder)
+        self.place = Place(device, folder_of(folder))
         self.make_policy = make_policy
         make_policy()  # an unknown policy is refused now, not when the first rows come
         self.tables: dict[str, ReplayTable] = {}

@@ -218,9 +218,10 @@ class ReplayTable:
         if self._orders.get(name, (-1, 0))[0] != changes:
             self._orders[name] = (changes, next(_VERSIONS))
         version, size = self._orders[name][1], SEGMENT_BYTES // slot_P.itemsize
-        whole = torch.from_numpy(slot_P)
+        parts = [slot_P[start : start + size] for start in range(0, len(slot_P), size)]
         return {
-            f"{name}.{k}": (version, {"slot": part}) for k, part in enumerate(whole.split(size))
+            f"{name}.{k}": (version, {"slot": torch.from_numpy(part)})
+            for k, part in enumerate(parts)
         }
 
     def _columns(self) -> dict[str, Tensor]:

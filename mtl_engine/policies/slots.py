@@ -145,8 +145,9 @@ class Slots:
                 self._groups(key_B[: starts[0]]), uniform_B[: starts[0]]
             )
         for start, stop in zip(starts, [*starts[1:], len(key_B)], strict=True):
+            before = len(self.evicted)
             self._add(int(key_B[start]))
-            if start and self.evicted:
+            if start and len(self.evicted) > before:
                 gone_M = np.zeros(self.capacity, np.bool_)
                 gone_M[self.evicted[-1]] = True
                 slot_B[(slot_B >= 0) & gone_M[slot_B]] = -1

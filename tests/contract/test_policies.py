@@ -178,6 +178,40 @@ def test_of_rows_that_draw_the_same_slot_the_last_one_stays(name: str) -> None:
     assert sorted(kept.row_M.tolist()) == [1, 2, 3, 9]
 
 
+@pytest.mark.parametrize(("before", "after"), [(60, 55), (60, 12), (60, 1), (300, 77)])
+def test_an_eviction_leaves_as_many_as_fit_and_every_place_of_a_group_goes_alike(
+    name: str, before: int, after: int
+) -> None:
+    """Whether few go or few stay: every rank within a group is kept equally often over 200 seeds."""
+    trials = 200
+    count_N = np.zeros(before)
+    for trial in range(trials):
+        one = slots(name, before, seed=trial)
+        kept = Kept(one)
+        kept.offer(keys_of([1] * before, [0] * before), np.zeros(before))
+        source, target = one.resize(after)
+        kept.row_M[target] = kept.row_M[source]
+        assert int(one.filled_G.sum()) == after == len(one.used())
+        assert len(np.unique(kept.row_M[:after])) == after
+        count_N[kept.row_M[:after]] += 1
+    share = after / before
+    square = float(((count_N - trials * share) ** 2).sum() / (trials * share * (1 - share)))
+    assert abs(square - (before - 1)) < 5 * np.sqrt(2 * (before - 1)), square
+
+
+def test_rows_evicted_within_their_own_batch_are_not_kept(name: str) -> None:
+    """A batch that brings class after class shrinks the groups that its first rows just filled."""
+    for seed in range(20):
+        one = slots(name, seed=seed)
+        kept = Kept(one)
+        key_B = keys_of([1] * 40, np.repeat(np.arange(8), 5))
+        kept.offer(key_B, rng.uniform(seed, "rows", 0, 40))
+        for key, rows in kept.sets().items():
+            assert -1 not in rows
+            if len(one.key_G) > 1:
+                assert set(key_B[list(rows)].tolist()) <= {key}
+
+
 def test_growth_is_a_fresh_fill(name: str) -> None:
     one = slots(name, 4)
     kept = kept_after(one, 40, batch=5)
