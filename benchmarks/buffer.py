@@ -2,7 +2,8 @@
 
 Each case is a process of its own with one buffer of 10 classes that is offered 32 rows and drawn 32 rows a step, rows
 ready in memory. Phases: `filling` an empty buffer; `full`, where nearly every row offered replaces one; `late`, after
-a stream of 20 times the capacity (its count is set, not waited for); `rotating`, where a class that was never seen has
+a stream of 20 times the capacity (in both the count of rows seen is set before every step, so that it is the same
+multiple of a small and of a large buffer); `rotating`, where a class that was never seen has
 appeared and its share of the memory fills. Memory is what the process took, not what was asked for.
 """
 
@@ -88,9 +89,15 @@ class Case:
         while self.table.num_rows < self.table.capacity:
             self.insert()
 
-    def timed(self, steps: int, label: int | None = None) -> tuple[list[float], list[float]]:
+    def timed(
+        self, steps: int, label: int | None = None, seen: int = 0
+    ) -> tuple[list[float], list[float]]:
+        """Seconds of inserts and draws; `seen` sets how often every group was offered its quota of rows."""
         inserts, draws = [], []
+        slots = self.table.slots
         for _ in range(steps):
+            if seen:
+                slots.seen_G = slots.quota_G * seen
             begin = perf_counter()
             self.draw()
             middle = perf_counter()
@@ -120,15 +127,13 @@ def measure(case: Case, steps: int, rounds: int) -> dict[str, Any]:
         for phase, label in (("filling", None), ("full", None), ("late", None), ("rotating", C)):
             if phase == "full":
                 case.fill()
-            if phase == "late":
-                case.table.slots.seen_G *= 20
             if phase == "rotating":
                 begin = perf_counter()
                 case.insert(C)
                 events.append(perf_counter() - begin)
             share = case.rows // (2 * (C // 2 + 1)) // B - 1  # steps in which a new class fills
             count = {"filling": filling, "rotating": min(steps, max(share, 1))}.get(phase, steps)
-            inserts, draws = case.timed(count, label)
+            inserts, draws = case.timed(count, label, {"full": 1, "late": 20}.get(phase, 0))
             known = times.setdefault(phase, ([], []))
             known[0].extend(inserts)
             known[1].extend(draws)
@@ -183,7 +188,7 @@ def checkpoint(case: Case, folder: Path) -> dict[str, Any]:
         ("320_rows_replaced", 10),
     ):
         if name == "320_rows_replaced":
-            case.table.slots.seen_G = np.minimum(case.table.slots.seen_G, case.table.slots.quota_G)
+            case.table.slots.seen_G = case.table.slots.quota_G.copy()
         for _ in range(batches):
             case.insert(None if name.endswith("replaced") else C)
         begin = perf_counter()
