@@ -150,8 +150,8 @@ def describe(trainer: Trainer, weights: str) -> Json:
     tables = {
         name: {
             "capacity": table.capacity,
-            "rows": int((table.owner_M >= 0).sum()),
-            "bytes": _num_bytes(table.segments()),
+            "rows": table.num_rows,
+            "bytes": table.num_bytes,
         }
         for name, table in trainer.replay.tables.items()
     }
@@ -173,14 +173,6 @@ def finite(trainer: Trainer) -> bool:
     sums = [p.detach().float().sum() for p in trainer.model.parameters()]
     sums += [value.float().sum() for value in trainer.weights().values()]
     return bool(torch.isfinite(torch.stack(sums)).all())
-
-
-def _num_bytes(segments: Mapping[int, tuple[int, dict[str, Tensor]]]) -> int:
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for _, columns in segments.values()
-        for tensor in columns.values()
-    )
 
 
 def _named(part: str, values: Mapping[str, Any]) -> dict[str, Tensor]:
