@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mtl_engine import rng
 from mtl_engine.columns import Place
-from mtl_engine.labels import Labels
 from mtl_engine.model import Model
 from mtl_engine.policies.balanced import Balanced
 from mtl_engine.registry import Registry, Task
@@ -225,8 +224,6 @@ class HeldOut:
                 if key.startswith(f"{name}.")
             }
             table.load_state(found, mine, parts)
-            if table.targets and _STEP not in table.targets:  # an older state: all of them are old
-                table.targets[_STEP] = Labels(np.zeros(table.capacity, np.int32))
             self.tables[name] = table
 
 

@@ -15,7 +15,7 @@ from mtl_engine.teacher import Teacher
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Json
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
@@ -61,7 +61,8 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
     meta = found.meta
     if meta.get("schema") != SCHEMA:
         raise StateError(
-            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}"
+            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}; "
+            "go on with the version that wrote it, or start anew on an empty state directory"
         )
     if (meta["average"] is None) != (trainer.average is None):
         raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")

@@ -106,16 +106,6 @@ def test_a_state_that_was_taken_and_restored_is_the_state_that_was_taken() -> No
     assert differences(recovered(state_of(_restored(one))), recovered(state_of(one))) == []
 
 
-def test_a_state_from_before_the_guard_and_evaluations_by_the_log_is_understood() -> None:
-    one = _fed(*STORY)
-    arrays, meta = one.state()
-    older = {key: value for key, value in meta.items() if key not in {"guard", "last_evaluation"}}
-    other = machine()
-    other.load_state(arrays, older)
-    assert other.last_evaluation == {}
-    assert other.guard.state() == machine().guard.state()
-
-
 def test_taking_a_state_changes_nothing() -> None:
     one, other = machine(), machine()
     for found in entries(STORY):
