@@ -22,7 +22,7 @@ def images(num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def split(event_rows: int | None = None) -> Workload:
     """Five phases of two classes, as W1."""
-    phases = pairs(*images(1000, 0), *images(300, 1))
+    phases = pairs(*images(2000, 0), *images(300, 1))
     return Workload(
         (TaskSpec("images"),), phases, 3, ENGINE, 20, event_rows=event_rows, bare_net=bare_mlp
     )
