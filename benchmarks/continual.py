@@ -30,6 +30,8 @@ MEANS = {
     "fwt": "fwt",
     "min_acc": "min_acc",
     "wc_acc": "wc_acc",
+    "new": "new_acc",
+    "old": "old_acc",
 }
 
 

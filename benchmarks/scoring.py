@@ -11,6 +11,7 @@ a[t, k] is the accuracy in percent on the test rows of phase k after phase t, T 
 - min-ACC = mean over k < T of the lowest accuracy on phase k at any evaluation after phase k ended
 - WC-ACC = A(T) / T + (1 - 1 / T) min-ACC, where A(T) is the last accuracy on the last phase
   (De Lange et al. 2023, arXiv 2205.13452); both from evaluations every few steps, on a fixed part of the test rows
+- new = mean over k of a[k, k], old = mean over k < T of a[T, k]: what a method trades against each other
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from workloads.base import Workload
 from mtl_engine.engine import Engine
 from mtl_engine.types import Array, Json, TaskSpec
 
+NUMBERS = ("accuracy", "forgetting", "bwt", "fwt", "min_acc", "wc_acc", "new", "old")
 CHUNK = 1000  # rows scored at once; an event has a limit, and so has a text's
 
 
@@ -95,14 +97,14 @@ def numbers(matrix: Array, untrained_k: Sequence[float], curve: Curve) -> dict[s
     `matrix` [T, T] has a[t, k], NaN where it was not taken.
     """
     last = len(matrix) - 1
-    found: dict[str, float | None] = dict.fromkeys(
-        ("forgetting", "bwt", "fwt", "min_acc", "wc_acc")
-    )
+    found: dict[str, float | None] = dict.fromkeys(NUMBERS)
     found["accuracy"] = float(matrix[last].mean())
     if len(curve.ends) < 2:
         return found
     best_k = np.nanmax(np.where(np.tri(last, dtype=bool), matrix[:last, :last], np.nan), 0)
     found["forgetting"] = float(np.mean(best_k - matrix[last, :last]))
+    found["new"] = float(np.diag(matrix).mean())
+    found["old"] = float(matrix[last, :last].mean())
     found["bwt"] = float(np.mean(matrix[last, :last] - np.diag(matrix)[:last]))
     found["fwt"] = float(np.mean(np.diag(matrix, 1) - np.asarray(untrained_k)))
     step_N, accuracy_NK = np.array(curve.step), np.array(curve.accuracy, float)

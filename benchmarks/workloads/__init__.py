@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workloads import images
+from workloads import images, mixed, texts
 from workloads.base import Workload
 
 WORKLOADS: dict[str, Callable[[str], Workload]] = {
@@ -12,4 +12,6 @@ WORKLOADS: dict[str, Callable[[str], Workload]] = {
     "W1s": images.split_fashion_events,
     "W2": images.split_fashion_cnn,
     "W3": images.permuted_fashion,
+    "W4": texts.texts,
+    "W5": mixed.mixed,
 }

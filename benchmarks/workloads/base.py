@@ -84,10 +84,11 @@ def divided(
     return x[:last], y[:last], x[last:], y[last:]
 
 
-def shuffled(seed: int, *columns: Array) -> tuple[Array, ...]:
-    """Columns in one random order."""
-    order = np.random.default_rng(seed).permutation(len(columns[0]))
-    return tuple(column[order] for column in columns)
+def parted(split: str, x: Array, y: Array, share: float = 0.2) -> tuple[Array, Array, Array, Array]:
+    """Training and scoring rows of a split from data without test rows of its own: `share` of them, drawn at random."""
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y, cut = x[order], y[order], int(share * len(y))
+    return divided(split, x[cut:], y[cut:], x[:cut], y[:cut])
 
 
 def missing(what: str, install: str) -> NoReturn:
