@@ -40,8 +40,8 @@ def split_fashion(split: str) -> Workload:
 
 
 def split_fashion_events(split: str) -> Workload:
-    """W1s: the stream of W1 in events of 5 rows; no switch is announced."""
-    return replace(split_fashion(split), event_rows=5)
+    """W1s: the stream of W1 in events of 5 rows; no switch is announced, so a teacher is made every so many steps."""
+    return replace(split_fashion(split), event_rows=5, engine={**MLP, "teacher_every": 250})
 
 
 def split_fashion_cnn(split: str) -> Workload:
