@@ -78,7 +78,7 @@ def pairs(x: Array, y: Array, xt: Array, yt: Array, task: str = TASK) -> tuple[P
 def bare_mlp(trunk: Mapping[str, Any], classes: int) -> nn.Module:
     """784, then `depth` activations of `width`, then the classes."""
     width = trunk["width"]
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers: list[nn.Module] = []
     for k in range(trunk["depth"]):
         layers += [nn.Linear(width if k else 784, width), *_norm(trunk), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, classes))
@@ -86,7 +86,7 @@ def bare_mlp(trunk: Mapping[str, Any], classes: int) -> nn.Module:
 
 def bare_cnn(trunk: Mapping[str, Any], classes: int) -> nn.Module:
     """conv32-conv64-fc128 as the engine's encoder `cnn` with these channels has it."""
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, 28))]
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, 28, 28))]
     for narrow, wide in ((1, 32), (32, 64)):
         layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.GroupNorm(4, wide), nn.ReLU()]
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
