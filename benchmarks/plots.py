@@ -2,7 +2,7 @@
 
 The first shows the accuracy of every phase of W1 over the steps, for plain replay and the default strategy: the fall after a
 switch is the stability gap (De Lange et al. 2023, arXiv 2205.13452). The second shows what the methods reach on the phases
-before the last, against what they reach on a phase when it has just been learned. Needs matplotlib: see requirements.txt.
+before the last, against what they reach on a phase when it has just been learned. Needs matplotlib.
 """
 
 from __future__ import annotations

@@ -5,12 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip(
-    "matplotlib", reason="matplotlib: pip install --no-deps -r benchmarks/requirements.txt"
-)
-
 
 def entry(name: str, drop: float) -> dict[str, Any]:
     curve = {
