@@ -13,12 +13,14 @@ class DER(Strategy):
     """L = loss(stream) + alpha * mean (z_R - stored z_R)^2.
 
     Buzzega et al. 2020, "Dark experience for general continual learning" (arXiv 2004.07211). The squared
-    difference is averaged over the columns that existed when the row was stored, as in `derpp`.
+    difference is averaged over the columns that existed when the row was stored, as in `derpp`. Columns that a
+    head has grown since are not held back on old rows, and without labels nothing else does: where classes come
+    one after the other, declare them (`classes` of the task), or accuracy falls to that of `finetune`.
     """
 
     keeps: ClassVar[frozenset[str]] = frozenset({"logits"})
 
-    def __init__(self, alpha: float = 0.3) -> None:
+    def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = factor("alpha", alpha)
 
     def losses(self, step: Step) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ class EWC(Strategy):
     replays: ClassVar[bool] = False
 
     def __init__(
-        self, strength: float = 100.0, decay: float = 1.0, rows: int = 200, cap: float = 10.0
+        self, strength: float = 30.0, decay: float = 0.9, rows: int = 200, cap: float = 10.0
     ) -> None:
         self.strength, self.cap = factor("strength", strength), factor("cap", cap)
         self.decay = factor("decay", decay, 0.0, 1.0)
