@@ -120,11 +120,16 @@ class Optimizer:
     """Wraps a torch optimizer and knows its parameters by name."""
 
     def __init__(self, spec: Spec, parameters: Mapping[str, nn.Parameter]) -> None:
-        self._parameters = dict(parameters)
+        self._parameters = dict(sorted(parameters.items()))
         self._torch: Fused | torch.optim.Optimizer = build(
             OPTIMIZERS, spec, "optimizer", params=list(self._parameters.values())
         )
         self._step: Callable[[], Any] = self._torch.step
+
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """All parameters, in order of their names."""
+        return self._parameters
 
     def step(self, clip_norm: float = 0.0) -> bool:
         """Update every parameter that has a gradient; False, and nothing is updated, where one is not finite.
@@ -191,6 +196,8 @@ class Optimizer:
         self._regroup()
 
     def _regroup(self) -> None:
+        # by name, not by age: sums over parameters must come out the same in a process that loaded its state
+        self._parameters = dict(sorted(self._parameters.items()))
         self._torch.param_groups[0]["params"] = list(self._parameters.values())
 
 
