@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtl_engine.batch import Joined
 from mtl_engine.model import Head, Model
 from mtl_engine.strategies.base import Leaf
-from mtl_engine.tape import Tape, linear_grads
+from mtl_engine.tape import Product, Tape
 from mtl_engine.types import Array
 
 Factor = float | Tensor
@@ -43,9 +43,10 @@ class Pass(ABC):
         """What takes losses of a task whose gradients are known; None where autograd is to find them."""
 
     @abstractmethod
-    def backward(self, parts: Parts, *, again: bool = False) -> None:
-        """Leave the gradient of the sum of loss * factor in the `grad` of every parameter; they must be None before.
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
+        """Leave the gradient of the sum of loss * factor in the `grad` of parameters, which must be None before.
 
+        What is returned belongs to it, too: products that the optimizer may use as they are, or multiply out.
         `again`: it will be called once more, for other losses of the step.
         """
 
@@ -72,10 +73,11 @@ class AutogradPass(Pass):
         return None
 
     @torch.enable_grad()
-    def backward(self, parts: Parts, *, again: bool = False) -> None:
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
         total = summed([(loss, factor) for loss, factor in parts if loss.requires_grad])
         if total is not None:
             total.backward(retain_graph=again)
+        return ()
 
 
 @dataclass(slots=True)
@@ -108,7 +110,8 @@ class HandPass(Pass):
         self._model = model
         self._parts: Sequence[Tensor] = ()
         self._encoded: list[Tape | Tensor] = []  # Tensor: by autograd
-        self._trunk = Tape(model.trunk.sequence)
+        self._products: list[Product] = []
+        self._trunk = Tape(model.trunk.sequence, self._products)
         self._asked: dict[str, _Asked] = {}
 
     def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
@@ -131,13 +134,14 @@ class HandPass(Pass):
 
         return leaf
 
-    def backward(self, parts: Parts, *, again: bool = False) -> None:
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
         self._losses(parts, again)
+        self._products.clear()
         found = self._heads()
         if again:
             self._clear()
         if all(g is None for g in found):
-            return
+            return self._products
         g = [
             torch.zeros_like(f) if g is None else g for g, f in zip(found, self._parts, strict=True)
         ]
@@ -148,6 +152,7 @@ class HandPass(Pass):
                 encoded.backward(g_BD, needs_input=False)
             elif encoded.requires_grad:
                 encoded.backward(g_BD, retain_graph=again)
+        return self._products
 
     def _losses(self, parts: Parts, again: bool) -> None:
         """How far each known loss counts, and by autograd what else strategies made of losses and outputs."""
@@ -182,7 +187,7 @@ class HandPass(Pass):
                 h_BD = self._model.encode(joined.table, joined.x, joined.length_B)
             self._encoded.append(h_BD)
             return h_BD.detach()
-        tape = Tape(dense[1])
+        tape = Tape(dense[1], self._products)
         self._encoded.append(tape)
         return tape.forward(dense[0])
 
@@ -194,7 +199,8 @@ class HandPass(Pass):
             if g_BC is None:
                 continue
             g_BC = g_BC if head.gain == 1.0 else g_BC * head.gain
-            linear_grads(head.weight, head.bias, asked.f_BD, g_BC)
+            if head.weight.requires_grad:  # not frozen
+                self._products.append(Product(head.weight, head.bias, asked.f_BD, g_BC))
             if asked.detached:
                 continue
             g_BD, known = g_BC @ head.weight, parts[asked.part]
@@ -224,7 +230,8 @@ def _outputs_gradient(asked: _Asked) -> Tensor | None:
 
 def gradient(way: Pass, parts: Parts, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The gradient of losses that are not trained on, by parameter, before that of those that are; `grad` is None after it."""
-    way.backward(parts, again=True)
+    for product in way.backward(parts, again=True):
+        product.multiply()
     found = {name: p.grad for name, p in parameters.items() if p.grad is not None}
     for parameter in parameters.values():
         parameter.grad = None

@@ -261,10 +261,13 @@ class Trainer:
             return True  # only frozen parameters, or no labelled row
         self.optimizer.zero_grad()
         beside = gradient(way, references, self.optimizer.parameters) if references else {}
-        way.backward(parts)
+        products = way.backward(parts)
         if self.strategy.corrects:
+            for product in products:
+                product.multiply()
+            products = ()
             self.strategy.correct(self.optimizer.parameters, beside)
-        if not self.optimizer.step(self.settings.clip_norm):
+        if not self.optimizer.step(self.settings.clip_norm, products):
             return False
         if self.average is not None:
             self.average.update(self.step_count)
