@@ -81,7 +81,7 @@ class Trainer:
             beside = self.strategy.references(Step(tasks)) if self.strategy.corrects else {}
         num_rows = sum(self._used(j, tasks) for j in joined)
         parts = self._parts(losses, tasks, num_rows)
-        references = self._parts(beside, tasks, num_rows) if beside else []
+        references: Parts = self._parts(beside, tasks, num_rows) if beside else ()
         value = _value(parts)
         self.step_count = number
         skipped = not math.isfinite(value) or not self._update(parts, references, way)
