@@ -51,7 +51,7 @@ def _chosen(replay: Replay, step: int, most: int) -> Iterator[tuple[ReplayTable,
     tables = list(replay.tables.values())
     used = [np.flatnonzero(table.owner_M >= 0) for table in tables]
     ends = np.cumsum([len(slot_N) for slot_N in used])
-    n = int(ends[-1]) if tables else 0
+    n = sum(len(slot_N) for slot_N in used)
     cuts = np.arange(min(n, most) + 1) * n // max(min(n, most), 1)
     u = rng.uniform(replay.seed, "row gradients", step, len(cuts) - 1)
     places = cuts[:-1] + (u * np.diff(cuts)).astype(np.int64)

@@ -81,7 +81,7 @@ class Trainer:
             beside = self.strategy.references(Step(tasks)) if self.strategy.corrects else {}
         num_rows = sum(self._used(j, tasks) for j in joined)
         parts = self._parts(losses, tasks, num_rows)
-        references = self._parts(beside, tasks, num_rows)
+        references: Parts = self._parts(beside, tasks, num_rows) if beside else ()
         value = _value(parts)
         self.step_count = number
         skipped = not math.isfinite(value) or not self._update(parts, references, way)
@@ -249,9 +249,9 @@ class Trainer:
     def _parts(self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], n: int) -> Parts:
         """Loss and weight * loss_weight * (rows of the task / n rows) of every task; the sum of their products is trained on."""
         weigh = self.weighting.weigh(losses) if losses else {}
-        weight = {name: self.registry.tasks[name].spec.loss_weight for name in losses}
+        of = self.registry.tasks
         return [
-            (loss, weigh[name] * weight[name] * (tasks[name].z_BC.shape[0] / n))
+            (loss, weigh[name] * of[name].spec.loss_weight * (tasks[name].z_BC.shape[0] / n))
             for name, loss in losses.items()
         ]
 
