@@ -49,7 +49,7 @@ def row_gradients(
 def _chosen(replay: Replay, step: int, most: int) -> Iterator[tuple[ReplayTable, Array]]:
     """Tables and occupied slots, each in an array of its own."""
     tables = list(replay.tables.values())
-    used = [np.flatnonzero(table.owner_M >= 0) for table in tables]
+    used = [table.slots.used() for table in tables]
     ends = np.cumsum([len(slot_N) for slot_N in used])
     n = sum(len(slot_N) for slot_N in used)
     cuts = np.arange(min(n, most) + 1) * n // max(min(n, most), 1)

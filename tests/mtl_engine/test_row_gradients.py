@@ -52,7 +52,7 @@ def brute_force(one: Engine) -> list[dict[str, Tensor]]:
     """One row after the other through the whole model, from what lies in the table."""
     model, [table] = parts(one).model, parts(one).replay.tables.values()
     found: list[dict[str, Tensor]] = []
-    for slot in np.flatnonzero(table.owner_M >= 0):
+    for slot in table.slots.used():
         assert table.x is not None
         length = None if table.length_M is None else torch.tensor([table.length_M[slot]])
         model.zero_grad()
@@ -80,7 +80,7 @@ def test_squares_of_a_dense_layer_are_the_closed_form() -> None:
     one = filled(INPUTS["dense"])
     model, [table] = parts(one).model, parts(one).replay.tables.values()
     found = sum((g["heads.task:t.weight"].square() for g in gradients(one, 100)), torch.zeros(1))
-    slot_N = np.flatnonzero(table.owner_M >= 0)
+    slot_N = table.slots.used()
     assert table.x is not None
     with torch.no_grad():
         f_ND = model.trunk(model.encode(table.name, table.x[torch.from_numpy(slot_N)], None))

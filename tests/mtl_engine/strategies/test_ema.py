@@ -44,7 +44,9 @@ class Asking(Strategy):
         table = trainer.model.table_of[name]
         drawn = trainer.replay.draw(trainer.step_count + 1, trainer.settings.replay_batch, trainer.shares)  # fmt: skip
         memory = trainer.replay.tables[table]
-        mine = np.array([memory.targets[name].ones()[slot].any() for slot in drawn[table]])
+        mine = np.array(
+            [memory.targets[name].take(np.array([slot])).ones().any() for slot in drawn[table]]
+        )
         x, length, _ = memory.batch(drawn[table][mine])
         assert len(x) == rows
         assert trainer.average is not None

@@ -49,7 +49,7 @@ def fisher(one: Engine) -> dict[str, Tensor]:
     total = {n: torch.zeros_like(p) for n, p in trainer.model.named_parameters()}
     [table] = trainer.replay.tables.values()
     assert table.x is not None
-    slots = [int(slot) for slot in range(table.capacity) if table.owner_M[slot] >= 0]
+    slots = table.slots.used().tolist()
     for slot in slots:
         trainer.model.zero_grad()
         z_1C = trainer.model("a", table.x[slot : slot + 1])
