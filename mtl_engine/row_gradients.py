@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import cast
 
 import numpy as np
@@ -50,14 +52,14 @@ def _chosen(replay: Replay, step: int, most: int) -> Iterator[tuple[ReplayTable,
     """Tables and occupied slots, each in an array of its own."""
     tables = list(replay.tables.values())
     used = [table.slots.used() for table in tables]
-    ends = np.cumsum([len(slot_N) for slot_N in used])
-    n = sum(len(slot_N) for slot_N in used)
+    ends = list(accumulate(len(slot_N) for slot_N in used))
+    n = ends[-1] if ends else 0
     cuts = np.arange(min(n, most) + 1) * n // max(min(n, most), 1)
     u = rng.uniform(replay.seed, "row gradients", step, len(cuts) - 1)
     places = cuts[:-1] + (u * np.diff(cuts)).astype(np.int64)
-    for place in places.tolist():
-        k = int(np.searchsorted(ends, place, side="right"))
-        at = place - int(ends[k]) + len(used[k])
+    for place in map(int, places):
+        k = bisect_right(ends, place)
+        at = place - ends[k] + len(used[k])
         yield tables[k], used[k][at : at + 1]
 
 
