@@ -60,7 +60,7 @@ def main(
         "split": given.split,
         "seeds": given.seeds,
         **_accuracy(runs, given.strategy),
-        **(_time(runs, given.strategy) if given.split == "test" else {}),
+        **({} if given.untimed else _time(runs, given.strategy)),
         **({"alpha": given.alpha, "beta": given.beta} if given.strategy == "derpp" else {}),
         "batch": BATCH,
         "buffer": BUFFER,
@@ -85,6 +85,7 @@ def _arguments(strategies: list[str], weights: tuple[float, float]) -> argparse.
     parser.add_argument("--beta", type=float, default=weights[1], help="of DER++'s stored labels")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--untimed", action="store_true", help="no time ratios: others compute too")
     parser.add_argument("--json", action="store_true", help="one JSON line and nothing else")
     parser.add_argument("--save", action="store_true", help=f"also into {RESULTS.name}")
     return parser.parse_args()
