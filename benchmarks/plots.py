@@ -60,12 +60,12 @@ def frontier(entries: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def _write(figure: Any, path: Path) -> None:
-    """The same results give the same file: no date, no random identifiers."""
+    """The same results give the same file: no date, no random identifiers; on one line, as nobody reads it."""
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     text = path.read_text(encoding="utf-8")
-    path.write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n", encoding="utf-8")
+    path.write_text(" ".join(map(str.strip, text.splitlines())) + "\n", encoding="utf-8")
     print(f"wrote {path}")
 
 

@@ -25,9 +25,9 @@ class Turn:
 
 
 def turns(engine: Engine, workload: Workload, seed: int, *, joint: bool = False) -> Iterator[Turn]:
-    """All steps of one pass; rows of a phase come in an order that `seed` decides.
+    """All steps of a stream; rows of a phase come in an order that `seed` decides.
 
-    A joint pass takes the rows of all phases in one random order and has no phases: all its turns belong to the last.
+    A joint stream takes the rows of all phases in one random order and has no phases: all its turns belong to the last.
     """
     for spec in workload.tasks:
         engine.add_task(spec)
@@ -42,7 +42,7 @@ def turns(engine: Engine, workload: Workload, seed: int, *, joint: bool = False)
 def _phases(engine: Engine, workload: Workload, draw: np.random.Generator) -> Iterator[Turn]:
     for number, phase in enumerate(workload.phases):
         engine.switch_task(phase.task, phase.name)
-        x, y = phase.rows(draw.permutation(len(phase)))
+        x, y = phase.rows(phase.order(draw))
         for start in range(0, len(phase), BATCH):
             rows = slice(start, start + BATCH)
             last = start + BATCH >= len(phase)
@@ -82,7 +82,7 @@ def _prepared(
     engine: Engine, workload: Workload, draw: np.random.Generator, event_rows: int
 ) -> Iterator[Callable[[], Rows]]:
     for phase in workload.phases:
-        x, y = phase.rows(draw.permutation(len(phase)))
+        x, y = phase.rows(phase.order(draw))
         for start in range(0, len(phase), event_rows):
             rows = slice(start, start + event_rows)
             yield partial(engine.prepare, phase.task, x[rows], y[rows])
@@ -91,7 +91,7 @@ def _prepared(
 def _joint(engine: Engine, workload: Workload, draw: np.random.Generator) -> Iterator[Turn]:
     phases = workload.phases
     phase_N = np.repeat(np.arange(len(phases)), [len(phase) for phase in phases])
-    row_N = np.concatenate([np.arange(len(phase)) for phase in phases])
+    row_N = np.concatenate([phase.order(draw) for phase in phases])
     order = draw.permutation(len(phase_N))
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]

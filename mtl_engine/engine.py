@@ -23,6 +23,7 @@ from mtl_engine.replay import Replay
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
 from mtl_engine.tasks.base import Scores
+from mtl_engine.teacher import Follower
 from mtl_engine.trainer import Settings, Trainer
 from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
@@ -96,9 +97,12 @@ class Engine:
                 replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16", clip_norm
             ),
         )
-        if weights == "ema":
+        self._trainer.averaged = weights == "ema"
+        if self._trainer.averaged or self._trainer.strategy.averages:
             self._trainer.average = Average(ema_decay)
             self._trainer.average.sync(dict(model.named_parameters()), 0)
+        if self._trainer.strategy.averages and self._trainer.average:
+            self._trainer.follower = Follower(self._trainer.average)
         self._held_out = evaluate.HeldOut(registry, seed)
         self._matrix = evaluate.Matrix()
 

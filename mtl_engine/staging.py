@@ -35,6 +35,7 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
         "registry": trainer.registry.state(),
         "replay": trainer.replay.state(),
         "weighting": trainer.weighting.state(),
+        "strategy": trainer.strategy.state(),
         "held_out": held_out.state(),
     }.items():
         meta[name] = part
@@ -97,6 +98,7 @@ def _load(
     parameters = dict(trainer.model.named_parameters())
     trainer.optimizer.load_state(parameters, _copied("optim", tensors, device))
     trainer.weighting.load_state(meta["weighting"], _arrays("weighting", tensors))
+    trainer.strategy.load_state(meta.get("strategy", {}), _copied("strategy", tensors, device))
     trainer.replay.load_state(
         meta["replay"], _arrays("replay", tensors), _segments("replay", segments)
     )
@@ -119,7 +121,9 @@ def _load(
 def forget(trainer: Trainer, name: str, number: int) -> None:
     """Remove everything that a task left in the parts of the trainer."""
     if name in trainer.model.table_of:
-        trainer.optimizer.remove(trainer.model.remove_head(name))
+        gone = trainer.model.remove_head(name)
+        trainer.optimizer.remove(gone)
+        trainer.strategy.forget(gone)
         if trainer.average is not None:
             trainer.average.sync(dict(trainer.model.named_parameters()), trainer.step_count)
     trainer.replay.remove_task(name, number)

@@ -22,7 +22,8 @@ and scores on the rest. Hyper-parameters are chosen on the second one only."""
 class Phase:
     """A stretch of the stream: rows of one task, and rows to score it that are never trained on.
 
-    `pixels` is an order in which every row's values are read, for the same rows seen in several ways.
+    `pixels` is an order in which every row's values are read, for the same rows seen in several ways. Rows come
+    `passes` times, each time in another order.
     """
 
     name: str
@@ -32,9 +33,15 @@ class Phase:
     test_x: Array
     test_y: Array
     pixels: Array | None = None
+    passes: int = 1
 
     def __len__(self) -> int:
-        return len(self.y)
+        """Rows of the stream."""
+        return self.passes * len(self.y)
+
+    def order(self, draw: np.random.Generator) -> Array:
+        """Rows in the order in which they come."""
+        return np.concatenate([draw.permutation(len(self.y)) for _ in range(self.passes)])
 
     def rows(self, row_B: Array) -> tuple[Any, Any]:
         """Some rows of the stream, as the engine takes them."""

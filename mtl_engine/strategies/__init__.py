@@ -11,6 +11,11 @@ STRATEGIES: dict[str, str | Json] = {
     "derpp": "mtl_engine.strategies.derpp:DERpp",
     "lwf": "mtl_engine.strategies.lwf:LwF",
     "snapshot": "mtl_engine.strategies.snapshot:Snapshot",
+    "der": "mtl_engine.strategies.der:DER",
+    "ema": "mtl_engine.strategies.ema:EMA",
+    "ewc": "mtl_engine.strategies.ewc:EWC",
+    "agem": "mtl_engine.strategies.agem:AGEM",
+    "gdumb": "mtl_engine.strategies.gdumb:GDumb",
     "default": {"name": "er", "adjust": 1.0},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,9 @@ class Listener(Engine):
 
 
 def labels_of(workload: Workload) -> Counter[int]:
-    return Counter(int(y) for phase in workload.phases for y in phase.y)
+    return Counter(
+        int(y) for phase in workload.phases for y in phase.y for _ in range(phase.passes)
+    )
 
 
 def steps(engine: Listener) -> list[list[int]]:
@@ -44,8 +47,10 @@ def steps(engine: Listener) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("how", ["phases", "events", "joint"])
-def test_every_row_is_trained_on_once(how: str) -> None:
+def test_every_row_is_trained_on_as_often_as_its_phase_says(how: str) -> None:
     workload = small.split(event_rows=7 if how == "events" else None)
+    phases = (replace(workload.phases[0], passes=3), *workload.phases[1:])
+    workload = replace(workload, phases=phases)
     engine = Listener(**workload.engine)
     for turn in turns(engine, workload, 0, joint=how == "joint"):
         turn.train()

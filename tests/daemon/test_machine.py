@@ -78,15 +78,17 @@ def _restored(one: LogMachine, mix: str = "log", **how: Any) -> LogMachine:
     return other
 
 
-@pytest.mark.parametrize(
-    ("mix", "how"),
-    [
-        ("log", {}),
-        ("log", {"strategy": "lwf", "optimizer": {"name": "adamw", "lr": 0.01}}),
-        ("task", {"strategy": "derpp", "weights": "raw"}),
-    ],
-    ids=["default", "teacher and adamw", "stored logits, by task"],
-)
+HOW: dict[str, tuple[str, Json]] = {
+    "default": ("log", {}),
+    "teacher and adamw": ("log", {"strategy": "lwf", "optimizer": {"name": "adamw", "lr": 0.01}}),
+    "stored logits, by task": ("task", {"strategy": "derpp", "weights": "raw"}),
+    "state of a strategy": ("log", {"strategy": "ewc", "teacher_every": 3}),
+    "averaged teacher": ("task", {"strategy": "ema", "weights": "raw"}),
+    "two gradients, clipped": ("log", {"strategy": "agem", "clip_norm": 0.1}),
+}
+
+
+@pytest.mark.parametrize(("mix", "how"), HOW.values(), ids=HOW)
 def test_a_new_process_after_every_move_changes_not_one_bit(mix: str, how: Json) -> None:
     log = entries(STORY)
     straight, broken = (machine(Stream(batch_size=4, mix=mix), **how) for _ in range(2))
