@@ -20,11 +20,12 @@ from mtl_engine.optim import Optimizer
 from mtl_engine.policies import POLICIES
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Replay
+from mtl_engine.settings import Settings
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
 from mtl_engine.tasks.base import Scores
 from mtl_engine.teacher import Follower
-from mtl_engine.trainer import Settings, Trainer
+from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
 
@@ -38,7 +39,7 @@ class Engine:
 
     Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
     raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`,
-    `clip_norm` and `teacher_every` are described in `trainer.Settings`. `buffer_dir` is a folder for files that
+    `clip_norm` and `teacher_every` are described in `settings.Settings`. `buffer_dir` is a folder for files that
     replayed inputs and stored outputs lie in, where they are more than memory holds (`columns.Place`).
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,24 +20,11 @@ from mtl_engine.optim import Optimizer
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Draw, Replay
 from mtl_engine.row_gradients import boundary
+from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
 from mtl_engine.teacher import Follower, Lesson, Teacher
 from mtl_engine.types import Rows, StepReport
 from mtl_engine.weightings.base import Weighting
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a step needs to know beside its parts."""
-
-    replay_batch: int
-    warm_steps: int  # steps in which a new head on a trained encoder leaves the trunk alone
-    focus_share: (
-        float  # factor on the replay share of the task in focus, whose rows the stream brings
-    )
-    teacher_every: int  # steps between two teachers where no switch makes one; 0 = only at switches
-    autocast: bool  # bfloat16 forward
-    clip_norm: float  # longest gradient over all parameters; 0 = any
 
 
 class Trainer:
