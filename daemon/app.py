@@ -37,9 +37,11 @@ from daemon.identity import FIRST_ID, id_tuple
 from daemon.jobs import Jobs
 from daemon.loop import Loop, Parts
 from daemon.machine import LogMachine
+from daemon.phases import Phases
 from daemon.publication import Publication
 from daemon.reader import Position, Reader, join
 from daemon.sources.redis_streams import RedisStreams
+from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError, StateError
 
 if TYPE_CHECKING:
@@ -119,7 +121,9 @@ def assemble(
     except EngineError as error:
         raise ConfigError(str(error)) from error
     seed = int(config.engine.get("seed", 0))
-    machine = LogMachine(engine, config.stream, config.limits, seed, Guard(config.guard.min_rows))
+    phases = Phases(Drift(config.drift.delta, seed) if config.drift.detect else None)
+    guard = Guard(config.guard.min_rows)
+    machine = LogMachine(engine, config.stream, config.limits, seed, guard, phases)
     kept = config.checkpoint
     checkpointer = Checkpointer(config.state_dir / "checkpoints", kept.keep, kept.keep_hourly)
     publication = Publication(config.state_dir / "models", config.publish, config.gate)
@@ -228,7 +232,13 @@ def _declare(tasks: list[Json], loop: Loop) -> None:
 def _build_of(engine: mtl_engine.engine.Engine, config: Config) -> Json:
     """What bit-equality depends on; recorded in every manifest."""
     settings = json.dumps(
-        [config.engine, config.stream.batch_size, config.stream.mix], sort_keys=True
+        [
+            config.engine,
+            config.stream.batch_size,
+            config.stream.mix,
+            *([config.drift.delta] if config.drift.detect else ()),
+        ],
+        sort_keys=True,
     )
     return {
         "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),

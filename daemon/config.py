@@ -113,6 +113,16 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """`[drift]`: whether a change in a task's stream that no switch announced begins a phase."""
+
+    # look for changes of inputs, of labels given the inputs, and of errors
+    detect: bool = setting(False)
+    # chance that a test may give a false alarm; smaller finds less, and later
+    delta: float = setting(0.1, 1e-9, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
 class Hook:
     """`[hook]`: who is told of a promotion, by `daemon/hooks.py`."""
 
@@ -160,6 +170,7 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
     gate: Gate = field(default_factory=Gate)
     guard: GuardSettings = field(default_factory=GuardSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
     hook: Hook = field(default_factory=Hook)
     # what is refused before it is parsed
     limits: Limits = field(default_factory=Limits)
@@ -201,9 +212,7 @@ def _read(path: Path) -> Json:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}; name another file with --config"
-        ) from None
+        raise ConfigError(f"{path} cannot be read: {error}; name another with --config") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     _anchor(table, ("state_dir", "password_file"), path)

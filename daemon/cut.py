@@ -100,7 +100,9 @@ def restore(found: Recovered, machine: LogMachine) -> tuple[Position, Process]:
         found.meta["machine"]["ring_added"], {n: part["keys"] for n, part in own_segments.items()}
     )
     machine.outbox.load_state_dict(found.meta["outbox"])
-    return position_of(found.header), Process(**found.meta["process"])
+    position = position_of(found.header)
+    machine.entry_id = position.id
+    return position, Process(**found.meta["process"])
 
 
 def position_of(header: Json) -> Position:

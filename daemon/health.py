@@ -242,6 +242,7 @@ class Health:
         told = self._vitals
         told.counters = asdict(machine.counters)
         told.totals = dict(self._totals)
+        told.drifts = dict(machine.phases.counts)
         told.dead_reasons = dict(machine.outbox.dead_reasons)
         told.step_seconds = self.step_seconds.to_dict()
         told.event_checkpoint_seconds = self._waits.to_dict()

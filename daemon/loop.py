@@ -16,8 +16,9 @@ from daemon import repair, rollback
 from daemon.commands.handlers import apply
 from daemon.durability import Durability
 from daemon.errors import BrokerFull, BrokerUnreachable, StreamExhausted
+from daemon.events.control import decision
 from daemon.failpoints import reach
-from daemon.identity import control_id, id_tuple
+from daemon.identity import id_tuple
 from daemon.notify import Pulse
 from daemon.reader import StreamRegressed
 from daemon.steering import Steering
@@ -78,6 +79,7 @@ class Loop:
         self._next_fence = 0.0
         self._waiting_since: float | None = None  # the oldest pending row, for linger
         self._flushed_at: tuple[int, str] | None = None
+        self._marked: dict[str, tuple[int, str]] = {}  # by task: epoch and phase written last
         self._has_stepped = False
         self._back_off = BACK_OFF_S[0]
         self._is_out: set[str] = set()  # faults of the server that last; each is journalled once
@@ -200,6 +202,7 @@ class Loop:
 
     def _train(self) -> None:
         while True:
+            self._mark_phases()
             begin = monotonic()
             if not self.machine.train_one():
                 return
@@ -250,9 +253,20 @@ class Loop:
             self.health.fault("events_lost", f"{lost} entries were removed before they were read")
             self.journal("events_lost", {"events": lost, "before": self.reader.position.id})
 
-    def decide(self, kind: str) -> str:
+    def _mark_phases(self) -> None:
+        """Write the phases that were detected into the log, each once; after a restart once more, as the same event."""
+        waiting = self.machine.phases.waiting
+        if not waiting:
+            self._marked.clear()
+        for task, one in waiting.items():
+            if self._marked.get(task) != (self.process.epoch, one["phase"]):
+                self.decide("phase", one["after"], task=task, phase=one["phase"])
+                self._marked[task] = (self.process.epoch, one["phase"])
+
+    def decide(self, kind: str, after: str = "", **detail: str) -> str:
         """Write a decision into the log, where it takes effect when it is read back; returns its entry's id."""
-        return self.source.append(_control(kind, self.process.epoch, self.reader.position.id))
+        watermark = after or self.reader.position.id
+        return self.source.append(decision(kind, self.process.epoch, watermark, detail))
 
     def journal(self, kind: str, detail: Json) -> None:
         """Write one line for the operators; it leaves with the next durable checkpoint."""
@@ -283,15 +297,3 @@ class Loop:
         self.durability.look(self)
         self.health.write(self)
         self._pulse.beat(*self.health.condition)
-
-
-def _control(kind: str, epoch: int, watermark: str) -> dict[str, str]:
-    """A decision of ours as an event; taken again at the same place it is the same event."""
-    return {
-        "specversion": "1.0",
-        "id": control_id(epoch, watermark, kind),
-        "source": "mtld",
-        "type": "mtl.control.v1",
-        "datacontenttype": "application/json",
-        "data": f'{{"kind":"{kind}"}}',
-    }

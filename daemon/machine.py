@@ -17,8 +17,9 @@ from daemon.dedup import Ring
 from daemon.errors import BadEvent
 from daemon.events import parse
 from daemon.guard import Guard
-from daemon.identity import event_key, text_fields
-from daemon.outbox import Outbox
+from daemon.identity import event_key
+from daemon.outbox import Outbox, dead_letter, declared_rows
+from daemon.phases import Phases
 from daemon.types import Counters
 from mtl_engine.errors import BadRows, EngineError
 from mtl_engine.types import TaskSpec
@@ -44,10 +45,12 @@ class LogMachine:
     """
 
     def __init__(
-        self, engine: Engine, stream: Stream, limits: Limits, seed: int, guard: Guard | None = None
-    ) -> None:
+        self, engine: Engine, stream: Stream, limits: Limits, seed: int, guard: Guard | None = None, phases: Phases | None = None
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.guard = guard if guard is not None else Guard(min_rows=1)
+        self.phases = phases if phases is not None else Phases()
+        engine.watch(self.phases.drift)
         self.batcher = Batcher(stream.batch_size, "task" if stream.mix == "task" else "log")
         self.ring = Ring(stream.dedup_events)
         self.outbox = Outbox()
@@ -55,7 +58,7 @@ class LogMachine:
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
         self.last_evaluation: Json = {}
-        self._entry_id = ""
+        self.entry_id = ""  # where in the log it stands
         self.last_losses: Mapping[str, Tensor] = {}  # of the last step, on the device
         self._limits = limits
         self._seed = seed
@@ -67,7 +70,7 @@ class LogMachine:
 
         Returns the entry's key, which the reader keeps as the anchor.
         """
-        self._entry_id = entry.id
+        self.entry_id = entry.id
         key = event_key(entry)
         verdict = self.ring.check(key)
         if verdict == "duplicate":
@@ -84,8 +87,9 @@ class LogMachine:
 
     def pass_over(self, entry: Entry) -> bytes:
         """Count an entry that a rollback leaves out; it leaves no other trace, so it may come again. Returns its key."""
+        self.entry_id = entry.id
         self.counters.skipped_events += 1
-        self.counters.skipped_rows += _declared_rows(entry)
+        self.counters.skipped_rows += declared_rows(entry)
         return event_key(entry)
 
     def train_one(self) -> bool:
@@ -147,7 +151,8 @@ class LogMachine:
         self.flush()
         scored = self._score()
         self.engine.switch_task(task, phase, scored)
-        self.guard.switched(scored, self._tolerances(), self._entry_id)
+        self.phases.begin(task)
+        self.guard.switched(scored, self._tolerances(), self.entry_id)
         self.last_switch = {
             "task": task,
             "phase": phase,
@@ -168,6 +173,7 @@ class LogMachine:
         self._known(task)
         self.flush()
         self.engine.remove_task(task)
+        self.phases.forget(task)
         self._journal("task_retired", {"task": task})
 
     def control(self, kind: str, detail: Json) -> None:
@@ -177,10 +183,12 @@ class LogMachine:
         elif kind == "evaluate":
             self.guard.evaluated(self._score(), self._tolerances())
             self._tell_guard()
+        elif kind == "phase":
+            self._begin_phase(str(detail.get("task")), str(detail.get("phase")))
         else:
             raise BadEvent(
                 "unknown_control",
-                f"control kind {kind!r} is not known, allowed are 'flush' and 'evaluate' (detail: {detail})",
+                f"control kind {kind!r} is not known, allowed are 'flush', 'evaluate' and 'phase' (detail: {detail})",
             )
 
     def flush(self) -> None:
@@ -206,6 +214,15 @@ class LogMachine:
     def _step(self, batch: list[Rows]) -> None:
         self.last_losses = self.engine.step(batch).losses
         self.counters.trained_rows += sum(len(rows) for rows in batch)
+
+        self.phases.stepped(self.entry_id)
+
+    def _begin_phase(self, task: str, phase: str) -> None:
+        """A detected drift comes back through the log: another phase of the same task."""
+        found = self.phases.marked(task, phase)
+        if found is not None:
+            self._journal("drift_detected", {"task": task, "phase": phase, **found})
+            self.switch_task(task, phase)
 
     def _score(self) -> Json:
         """Score every hold-out; what is pending stays pending, since scoring changes nothing that is learned."""
@@ -238,26 +255,13 @@ class LogMachine:
             self.counters.control_events += 1
             return
         self.counters.duplicate_events += 1
-        self.counters.duplicate_rows += _declared_rows(entry)
+        self.counters.duplicate_rows += declared_rows(entry)
 
     def _bury(self, entry: Entry, reason: str, message: str) -> None:
         self.counters.dead_events += 1
-        self.counters.dead_rows += _declared_rows(entry)
-        told = text_fields(entry.fields)
-        self.outbox.add(
-            "dead",
-            {
-                "id": entry.id,
-                "event_id": told.get("id", "")[:256],
-                "source": told.get("source", "")[:256],
-                "type": told.get("type", "")[:128],
-                "subject": told.get("subject", "")[:256],
-                "hop": told.get("mtlhop", "0")[:4],
-                "rows": _declared_rows(entry),
-                "reason": reason,
-                "message": message[:500],
-            },
-        )
+        letter = dead_letter(entry, reason, message)
+        self.counters.dead_rows += letter["rows"]
+        self.outbox.add("dead", letter)
 
     def _journal(self, kind: str, detail: Json) -> None:
         self.outbox.add("journal", {"kind": kind, "detail": detail})
@@ -267,13 +271,15 @@ class LogMachine:
     def state(self) -> tuple[dict[str, np.ndarray], Json]:
         """Everything but the engine and the ring: arrays, and JSON that is a function of the log."""
         arrays, pending = self.batcher.state()
-        return arrays, {
+        watched, phases = self.phases.state()
+        return arrays | watched, {
             "pending": pending,
             "counters": asdict(self.counters),
             "ring_added": self.ring.added,
             "last_switch": self.last_switch,
             "last_evaluation": self.last_evaluation,
             "guard": self.guard.state(),
+            "phases": phases,
         }
 
     def load_state(self, arrays: dict[str, np.ndarray], meta: Json) -> None:
@@ -282,9 +288,4 @@ class LogMachine:
         self.last_switch = meta["last_switch"]
         self.last_evaluation = meta["last_evaluation"]
         self.guard.load_state(meta["guard"])
-
-
-def _declared_rows(entry: Entry) -> int:
-    """The producer's own count of rows (`mtlrows`), 0 where it gave none that can be read."""
-    told = entry.fields.get(b"mtlrows", b"")
-    return int(told) if told.isdigit() and len(told) < 7 else 0
+        self.phases.load_state(arrays, meta["phases"])

@@ -202,6 +202,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("task_active", "gauge", "1 for the task that the last switch named.",
            _by_task(lambda v: {t["name"]: int(t["name"] == v.task) for t in v.tasks}, max), ("task",)),
     Metric("task_switches_total", "counter", "Task switches.", _number(lambda v: v.totals.get("task_switches", 0))),
+    Metric("drift_total", "counter", "Phases that began because drift was detected in the task's stream.",
+           _by_task(lambda v: {t["name"]: v.drifts.get(t["name"], 0) for t in v.tasks}, sum), ("task",), is_durable=True),
     Metric("switch_seconds", "gauge", "Duration of the last task switch, its evaluation included.",
            _number(lambda v: v.switch_s)),
     Metric("replay_rows", "gauge", "Rows in the replay buffer.",

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from daemon.identity import text_fields
+
 if TYPE_CHECKING:
-    from daemon.types import Json
+    from daemon.types import Entry, Json
 
 CAPACITY = 10_000  # items; a fuller outbox stops reading, since dropping a dead letter would be a silent loss
 
@@ -115,3 +117,25 @@ class Outbox:
         self.epoch = int(state["epoch"])
         self.next_seq = int(state["next_seq"])
         self._items = deque(Item(**item) for item in state["items"])
+
+
+def dead_letter(entry: Entry, reason: str, message: str) -> Json:
+    """What is told of a refused entry; the entry itself is still in the log."""
+    told = text_fields(entry.fields)
+    return {
+        "id": entry.id,
+        "event_id": told.get("id", "")[:256],
+        "source": told.get("source", "")[:256],
+        "type": told.get("type", "")[:128],
+        "subject": told.get("subject", "")[:256],
+        "hop": told.get("mtlhop", "0")[:4],
+        "rows": declared_rows(entry),
+        "reason": reason,
+        "message": message[:500],
+    }
+
+
+def declared_rows(entry: Entry) -> int:
+    """The producer's own count of rows (`mtlrows`), 0 where it gave none that can be read."""
+    told = entry.fields.get(b"mtlrows", b"")
+    return int(told) if told.isdigit() and len(told) < 7 else 0

@@ -263,6 +263,7 @@ class Vitals:
     totals: Json = field(
         default_factory=dict[str, Any]
     )  # checkpoints, task_switches, rollbacks ...
+    drifts: Json = field(default_factory=dict[str, Any])  # phases that were detected, by task
     dead_reasons: Json = field(default_factory=dict[str, Any])  # reason -> events
     step_seconds: Json = field(default_factory=dict[str, Any])  # histogram: bounds, counts, sum
     event_checkpoint_seconds: Json = field(default_factory=dict[str, Any])  # the same

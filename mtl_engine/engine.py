@@ -13,6 +13,7 @@ from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.average import Average
 from mtl_engine.components import Spec, build
+from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
 from mtl_engine.names import unknown
@@ -194,6 +195,10 @@ class Engine:
         self._held_out.enter(task, phase)
         task_before, phase_before = before or (None, None)
         return SwitchReport(task, phase, task_before, phase_before, self.step_count, row["scores"])
+
+    def watch(self, drift: Drift | None) -> None:
+        """Let a detector see the stream rows of every step; it keeps its own state."""
+        self._trainer.drift = drift
 
     def refresh_teacher(self) -> None:
         """The present model becomes the teacher, without a switch."""

@@ -14,6 +14,7 @@ from mtl_engine import batch
 from mtl_engine.average import Average
 from mtl_engine.backprop import AutogradPass, HandPass, Parts, Pass, gradient, summed
 from mtl_engine.batch import Joined
+from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
@@ -38,6 +39,7 @@ class Trainer:
         self.make_pass: type[AutogradPass | HandPass] = (
             AutogradPass if settings.autocast else HandPass
         )
+        self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
         self.averaged = False  # whether the average is evaluated, published and taught with
         self.teacher: Teacher | None = None
@@ -70,6 +72,8 @@ class Trainer:
         references: Parts = self._parts(beside, tasks, num_rows) if beside else ()
         value = _value(parts)
         self.step_count = number
+        if self.drift is not None:
+            self.drift.see(number, joined, tasks)
         skipped = not math.isfinite(value) or not self._update(parts, references, way)
         if skipped:
             self.skipped_steps += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING, Self
 from daemon.encodings.names import shown
 from daemon.errors import BadEvent
 from daemon.events.document import document
+from daemon.identity import control_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from daemon.types import Envelope, Json, Limits, Machine
 
 SOURCE = "mtld"  # the daemon's own source; producers' are "<name>/<uuid>"
@@ -46,3 +50,15 @@ class Control:
     def apply(self, machine: Machine) -> None:
         """Carry the decision out."""
         machine.control(self.kind, self.detail)
+
+
+def decision(kind: str, epoch: int, watermark: str, detail: Mapping[str, str]) -> dict[str, str]:
+    """A decision of ours as an event; taken again at the same place it is the same event."""
+    return {
+        "specversion": "1.0",
+        "id": control_id(epoch, watermark, "/".join([kind, *detail.values()])),
+        "source": SOURCE,
+        "type": "mtl.control.v1",
+        "datacontenttype": "application/json",
+        "data": json.dumps({"kind": kind, **detail}, separators=(",", ":")),
+    }

@@ -65,6 +65,10 @@ class TaskType(ABC):
         return loss.detach(), torch.autograd.grad(loss, z_BC)[0]
 
     @abstractmethod
+    def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """How wrong each row's outputs are, from 0 to 1, for labels in the outputs' units; float or bool [B]."""
+
+    @abstractmethod
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         """Distance from a teacher's outputs, which may have fewer columns."""
 

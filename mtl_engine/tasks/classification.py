@@ -87,6 +87,10 @@ class Classification(TaskType):
     ) -> tuple[Tensor, Tensor]:
         return losses.cross_entropy_by_hand(z_BC, y, weight, shift_C)
 
+    def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """1 where the most probable class is another one."""
+        return z_BC.argmax(1) != y
+
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_cross_entropy(z_BC, teacher_BC, temperature)
 

@@ -78,6 +78,14 @@ class Multilabel(TaskType):
     ) -> Tensor:
         return losses.binary_cross_entropy(z_BC, y, weight)
 
+    def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """The part of the labelled columns that is wrong."""
+        wrong_BC = ((z_BC > 0) != (y > 0.5)).float()
+        if weight is None:
+            return wrong_BC.mean(1)
+        given_BC = (weight > 0).float()
+        return (wrong_BC * given_BC).sum(1) / given_BC.sum(1).clamp(min=1)
+
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_binary_cross_entropy(z_BC, teacher_BC, temperature)
 

@@ -68,6 +68,13 @@ class Regression(TaskType):
     ) -> Tensor:
         return losses.squared_error(z_BC, self.standard(y), weight)
 
+    def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """e / (1 + e) of the squared error e in standardised units, averaged over the labelled columns."""
+        error_BC = (z_BC.float() - y) ** 2
+        given_BC = torch.ones_like(error_BC) if weight is None else (weight > 0).float()
+        error_B = (error_BC * given_BC).sum(1) / given_BC.sum(1).clamp(min=1)
+        return error_B / (1 + error_B)
+
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.squared_error(z_BC[:, : teacher_BC.shape[1]], teacher_BC, None)
 

@@ -321,3 +321,25 @@ def test_what_an_exported_graph_answers_is_what_the_kind_answers(name: str) -> N
     assert set(answers) & {"values", "probabilities"}
     for answer, value in answers.items():
         np.testing.assert_allclose(value.numpy(), known[answer], rtol=1e-6)
+
+
+def test_errors_are_from_zero_to_one_and_a_missing_label_has_no_say(name: str) -> None:
+    kind = kind_of(name)
+    mask = np.ones(ROWS, np.bool_)
+    mask[::2] = False
+    target = accepted(kind, labels_of(name, ROWS), mask)
+    y, weight = on_device(kind, target)
+    assert weight is not None
+    z_BC = torch.randn(
+        ROWS, max(kind.needed(target), 2), generator=torch.Generator().manual_seed(0)
+    )
+    error_B = kind.error(z_BC, kind.standard(y), weight).float()[1::2]
+    assert error_B.shape == (ROWS // 2,)
+    assert ((error_B >= 0) & (error_B <= 1)).all()
+    other = torch.where(weight > 0, y, torch.zeros_like(y))
+    assert torch.equal(kind.error(z_BC, kind.standard(other), weight).float()[1::2], error_B)
+    if name == "classification":
+        right_BC = torch.nn.functional.one_hot(y, z_BC.shape[1]).float()
+    else:
+        right_BC = kind.standard(y) if name == "regression" else 2 * y - 1
+    assert not kind.error(right_BC, kind.standard(y), weight)[1::2].any()
