@@ -97,6 +97,22 @@ def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Te
     return error_MC.sum() / valid_MC.sum().clamp(min=1)
 
 
+def stored_huber(
+    z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float
+) -> tuple[Tensor, Tensor]:
+    """As `stored_error`, with d^2 replaced beyond |d| = bound by 2 bound |d| - bound^2; and its gradient dL/dz [M, C'].
+
+    With c = d limited to [-bound, bound] the loss is mean c (2 d - c), its gradient 2 c / entries.
+    """
+    d_MC = z_MC.float()[:, : stored_MC.shape[1]] - stored_MC.float()
+    if valid_MC is not None:
+        d_MC = d_MC * valid_MC
+    c_MC = d_MC.clamp(-bound, bound)
+    entries = d_MC.numel() if valid_MC is None else valid_MC.sum().clamp(min=1)
+    loss = torch.addcmul(-c_MC.square(), c_MC, d_MC, value=2).sum() / entries
+    return loss, c_MC.detach() * (2 / entries)
+
+
 def _weighted_mean(loss_B: Tensor, weight_B: Tensor) -> Tensor:
     return (loss_B * weight_B).sum() / loss_B.shape[0]
 

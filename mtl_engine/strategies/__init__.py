@@ -8,6 +8,7 @@ STRATEGIES: dict[str, str | Json] = {
     "finetune": "mtl_engine.strategies.finetune:Finetune",
     "er": "mtl_engine.strategies.er:ER",
     "er_ace": "mtl_engine.strategies.er_ace:ERACE",
+    "dark_er": "mtl_engine.strategies.dark_er:DarkER",
     "derpp": "mtl_engine.strategies.derpp:DERpp",
     "lwf": "mtl_engine.strategies.lwf:LwF",
     "snapshot": "mtl_engine.strategies.snapshot:Snapshot",
