@@ -12,11 +12,11 @@ STRATEGIES: dict[str, str | Json] = {
     "derpp": "mtl_engine.strategies.derpp:DERpp",
     "lwf": "mtl_engine.strategies.lwf:LwF",
     "snapshot": "mtl_engine.strategies.snapshot:Snapshot",
-    "default": {"name": "er", "adjust": 1.0},
+    "default": {"name": "dark_er"},
 }
 
 RECOMMENDED: dict[str, Json] = {
-    "default": {"weights": "ema", "optimizer": {"name": "sgd", "lr": 0.15}},
+    "default": {"weights": "ema", "optimizer": {"name": "sgd", "lr": 0.2}},
 }
 """Engine settings that a strategy was measured with; used where the user says nothing.
 

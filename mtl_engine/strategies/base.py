@@ -79,7 +79,7 @@ class TaskStep:
 
     def recalling_loss(self, alpha: float, bound: float, shift_C: Tensor | None) -> Tensor:
         """`loss`, and alpha times the replayed rows' part of a mean over all rows of `losses.stored_huber`."""
-        if self.stored is None or not self.num_memory:
+        if self.stored is None or not self.num_memory or not alpha:
             return self.loss(shift_C)
         alpha = alpha * self.num_memory / self.z_BC.shape[0]
         stored_MC, valid_MC = self.kind.standard(self.stored.z_MC.float()), self.stored.valid_MC

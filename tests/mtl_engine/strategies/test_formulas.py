@@ -63,10 +63,10 @@ MSE = ((Z[3, :2] - STORED[0, :2]) ** 2).sum() + ((Z[4] - STORED[1]) ** 2).sum()
 
 
 def huber(bound: float) -> float:
-    """Mean over the entries that were stored; both of its branches are used here."""
+    """Sum over the entries that were stored; both of its branches are used here."""
     far = np.abs(DIFFERENCES) > bound
     assert 0 < far.sum() < far.size
-    return float(np.where(far, 2 * bound * np.abs(DIFFERENCES) - bound**2, DIFFERENCES**2).mean())
+    return float(np.where(far, 2 * bound * np.abs(DIFFERENCES) - bound**2, DIFFERENCES**2).sum())
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def huber(bound: float) -> float:
         ("er_ace", ce(S, np.array([-1e9, -1e9, 0, 0])) + ce(M)),
         ({"name": "derpp", "alpha": 0.3, "beta": 0.6}, ce(S) + 0.3 * MSE / 6 + 0.6 * ce(M)),
         ({"name": "derpp", "alpha": 0, "beta": 1, "adjust": 1}, ce(S, PRIOR) + ce(M, PRIOR)),
-        ({"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7}, ce(ALL, 0.7 * PRIOR) + 0.3 * 2 / 5 * huber(0.5)),
+        ({"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7}, ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5),
         ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
         ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
     ],
