@@ -78,7 +78,10 @@ def huber(bound: float) -> float:
         ("er_ace", ce(S, np.array([-1e9, -1e9, 0, 0])) + ce(M)),
         ({"name": "derpp", "alpha": 0.3, "beta": 0.6}, ce(S) + 0.3 * MSE / 6 + 0.6 * ce(M)),
         ({"name": "derpp", "alpha": 0, "beta": 1, "adjust": 1}, ce(S, PRIOR) + ce(M, PRIOR)),
-        ({"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7}, ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5),
+        (
+            {"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7},
+            ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5,
+        ),
         ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
         ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
     ],
