@@ -57,7 +57,7 @@ class BareLoop:
         labels = np.concatenate([phase.y for phase in workload.phases])
         images = np.concatenate([phase.x[: ROWS // 5] for phase in workload.phases])
         order = np.random.default_rng(0).permutation(len(images))[:ROWS]
-        self.x = torch.from_numpy(images[order]).float() / 255
+        self.x = torch.from_numpy(images[order]).flatten(1).float() / 255
         self.y = torch.from_numpy(
             np.concatenate([phase.y[: ROWS // 5] for phase in workload.phases])[order]
         )

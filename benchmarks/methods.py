@@ -35,11 +35,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "snapshot": _tuned(0.1, "snapshot"),
 }
 JOINT = "joint"
-ON_WORKLOAD: dict[tuple[str, str], dict[str, Any]] = {
-    ("W1s", "lwf"): {"teacher_every": 250},  # nobody says where a phase ends
-    ("W1s", "snapshot"): {"teacher_every": 250},
-}
-"""Settings of a method on one workload, over those of the workload and the method."""
+ON_WORKLOAD: dict[tuple[str, str], dict[str, Any]] = {}
+"""Settings of a method on one workload, over those of the workload and of the method."""
 
 
 def settings(workload: str, method: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # a test compares both with the engine itself.
 ENGINE_TABLES = ("strategy", "optimizer", "encoder", "trunk", "weighting", "policy")
 ENGINE_KEYS = (
-    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "clip_norm", "warm_steps",
+    *ENGINE_TABLES, "buffer_rows", "buffer_dir", "replay_batch", "weights", "ema_decay", "focus_share", "clip_norm", "warm_steps",
     "device", "precision", "num_threads", "seed",
 )  # fmt: skip
 TASK_KEYS = (
@@ -209,6 +209,8 @@ def _read(path: Path) -> Json:
     _anchor(table, ("state_dir", "password_file"), path)
     if isinstance(table.get("hook"), dict):
         _anchor(table["hook"], ("secret_file",), path)
+    if isinstance(table.get("engine"), dict):
+        _anchor(table["engine"], ("buffer_dir",), path)
     return table
 
 

@@ -37,7 +37,8 @@ class Engine:
 
     Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
     raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`,
-    `clip_norm` and `teacher_every` are described in `trainer.Settings`.
+    `clip_norm` and `teacher_every` are described in `trainer.Settings`. `buffer_dir` is a folder for files that
+    replayed inputs and stored outputs lie in, where they are more than memory holds (`columns.Place`).
     """
 
     def __init__(  # noqa: PLR0913  (the constructor is the configuration)
@@ -45,6 +46,7 @@ class Engine:
         *,
         strategy: Spec = "default",
         buffer_rows: int = 500,
+        buffer_dir: str | Path | None = None,
         replay_batch: int = 32,
         optimizer: Spec | None = None,
         encoder: Spec | None = None,
@@ -82,11 +84,12 @@ class Engine:
         spec = trunk_of(trunk)
         registry = Registry(encoder, spec.width)
         model = Model(spec, seed, self.device)
+        replay = Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device, buffer_dir)  # fmt: skip
         self._trainer = Trainer(
             registry,
             model,
             Optimizer(optimizer or advised.get("optimizer", "sgd"), dict(model.named_parameters())),
-            Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device),
+            replay,
             build(STRATEGIES, strategy, "strategy"),
             build(WEIGHTINGS, weighting, "weighting"),
             Settings(

@@ -15,7 +15,7 @@ from mtl_engine.teacher import Teacher
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Json
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
@@ -61,7 +61,8 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
     meta = found.meta
     if meta.get("schema") != SCHEMA:
         raise StateError(
-            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}"
+            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}; "
+            "go on with the version that wrote it, or start anew on an empty state directory"
         )
     if (meta["average"] is None) != (trainer.average is None):
         raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
@@ -150,8 +151,8 @@ def describe(trainer: Trainer, weights: str) -> Json:
     tables = {
         name: {
             "capacity": table.capacity,
-            "rows": int((table.owner_M >= 0).sum()),
-            "bytes": _num_bytes(table.segments()),
+            "rows": table.num_rows,
+            "bytes": table.num_bytes,
         }
         for name, table in trainer.replay.tables.items()
     }
@@ -173,14 +174,6 @@ def finite(trainer: Trainer) -> bool:
     sums = [p.detach().float().sum() for p in trainer.model.parameters()]
     sums += [value.float().sum() for value in trainer.weights().values()]
     return bool(torch.isfinite(torch.stack(sums)).all())
-
-
-def _num_bytes(segments: Mapping[int, tuple[int, dict[str, Tensor]]]) -> int:
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for _, columns in segments.values()
-        for tensor in columns.values()
-    )
 
 
 def _named(part: str, values: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -40,8 +40,8 @@ def split_fashion(split: str) -> Workload:
 
 
 def split_fashion_events(split: str) -> Workload:
-    """W1s: the stream of W1 in events of 5 rows; no switch is announced."""
-    return replace(split_fashion(split), event_rows=5)
+    """W1s: the stream of W1 in events of 5 rows; no switch is announced, so a teacher is made every so many steps."""
+    return replace(split_fashion(split), event_rows=5, engine={**MLP, "teacher_every": 250})
 
 
 def split_fashion_cnn(split: str) -> Workload:
@@ -78,7 +78,7 @@ def pairs(x: Array, y: Array, xt: Array, yt: Array, task: str = TASK) -> tuple[P
 def bare_mlp(trunk: Mapping[str, Any], classes: int) -> nn.Module:
     """784, then `depth` activations of `width`, then the classes."""
     width = trunk["width"]
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers: list[nn.Module] = []
     for k in range(trunk["depth"]):
         layers += [nn.Linear(width if k else 784, width), *_norm(trunk), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, classes))
@@ -86,7 +86,7 @@ def bare_mlp(trunk: Mapping[str, Any], classes: int) -> nn.Module:
 
 def bare_cnn(trunk: Mapping[str, Any], classes: int) -> nn.Module:
     """conv32-conv64-fc128 as the engine's encoder `cnn` with these channels has it."""
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, 28))]
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, 28, 28))]
     for narrow, wide in ((1, 32), (32, 64)):
         layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.GroupNorm(4, wide), nn.ReLU()]
         layers.append(nn.MaxPool2d(2, ceil_mode=True))

@@ -11,8 +11,8 @@ import typer
 from daemon.commands import sending as log
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.sending import Change, Sending
-from daemon.commands.shared import Call, columns, task_names, verb
-from daemon.commands.words import fields
+from daemon.commands.shared import Call, task_names, verb
+from daemon.commands.words import columns, fields
 from daemon.config import TASK_KEYS
 from daemon.errors import ConfigError, Refused
 from daemon.strict import nearest

@@ -161,7 +161,7 @@ def test_rows_are_stored_with_the_width_of_the_head_they_saw(name: str) -> None:
     keeps = "logits" in strategy(name).keeps
     assert [list(table.outputs) for table in tables if table.outputs] == [["a"]] * keeps
     for table in tables[: int(keeps)]:
-        width_M = table.outputs["a"].width[table.owner_M >= 0]
+        width_M = table.outputs["a"].width[table.slots.used()]
         assert sorted(width_M.tolist()) == [2, 2, 2, 2, 5, 5, 5]
 
 
