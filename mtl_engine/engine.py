@@ -11,7 +11,6 @@ import torch
 
 from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
-from mtl_engine.average import Average
 from mtl_engine.components import Spec, build
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
@@ -25,7 +24,6 @@ from mtl_engine.settings import Settings
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
 from mtl_engine.tasks.base import Scores
-from mtl_engine.teacher import Follower
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
@@ -99,14 +97,8 @@ class Engine:
                 replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16", clip_norm
             ),
         )
-        self._trainer.averaged = weights == "ema"
-        if self._trainer.averaged or self._trainer.strategy.averages:
-            self._trainer.average = Average(ema_decay)
-            self._trainer.average.sync(dict(model.named_parameters()), 0)
-        if self._trainer.strategy.averages and self._trainer.average:
-            self._trainer.follower = Follower(self._trainer.average)
-        self._held_out = evaluate.HeldOut(registry, seed)
-        self._matrix = evaluate.Matrix()
+        self._trainer.averages(ema_decay, published=weights == "ema")
+        self._held_out, self._matrix = evaluate.HeldOut(registry, seed), evaluate.Matrix()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Engine:

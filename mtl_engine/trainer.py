@@ -36,9 +36,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.registry, self.model, self.optimizer, self.replay = registry, model, optimizer, replay
         self.strategy, self.weighting, self.settings = strategy, weighting, settings
-        self.make_pass: type[AutogradPass | HandPass] = (
-            AutogradPass if settings.autocast else HandPass
-        )
+        self.make_pass: type[AutogradPass | HandPass] = AutogradPass if settings.autocast else HandPass  # fmt: skip
         self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
         self.averaged = False  # whether the average is evaluated, published and taught with
@@ -49,6 +47,14 @@ class Trainer:
         self.skipped_steps = 0
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
+
+    def averages(self, decay: float, *, published: bool) -> None:
+        """Average the weights from now on, where they are `published` or the strategy learns from them."""
+        self.averaged = published
+        if published or self.strategy.averages:
+            self.average = Average(decay)
+            self.average.sync(dict(self.model.named_parameters()), 0)
+            self.follower = Follower(self.average) if self.strategy.averages else None
 
     @torch.no_grad()
     def step(self, blocks: Sequence[Rows]) -> StepReport:

@@ -13,8 +13,8 @@ from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.sending import Change, Sending
 from daemon.commands.shared import Call, task_names, verb
 from daemon.commands.words import columns, fields
-from daemon.config import TASK_KEYS
 from daemon.errors import ConfigError, Refused
+from daemon.keywords import TASK_KEYS
 from daemon.strict import nearest
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ STRATEGIES: dict[str, str | Json] = {
     "finetune": "mtl_engine.strategies.finetune:Finetune",
     "er": "mtl_engine.strategies.er:ER",
     "er_ace": "mtl_engine.strategies.er_ace:ERACE",
+    "dark_er": "mtl_engine.strategies.dark_er:DarkER",
     "derpp": "mtl_engine.strategies.derpp:DERpp",
     "lwf": "mtl_engine.strategies.lwf:LwF",
     "snapshot": "mtl_engine.strategies.snapshot:Snapshot",
@@ -16,11 +17,11 @@ STRATEGIES: dict[str, str | Json] = {
     "ewc": "mtl_engine.strategies.ewc:EWC",
     "agem": "mtl_engine.strategies.agem:AGEM",
     "gdumb": "mtl_engine.strategies.gdumb:GDumb",
-    "default": {"name": "er", "adjust": 1.0},
+    "default": {"name": "dark_er"},
 }
 
 RECOMMENDED: dict[str, Json] = {
-    "default": {"weights": "ema", "optimizer": {"name": "sgd", "lr": 0.15}},
+    "default": {"weights": "ema", "optimizer": {"name": "sgd", "lr": 0.2}},
 }
 """Engine settings that a strategy was measured with; used where the user says nothing.
 

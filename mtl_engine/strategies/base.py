@@ -78,6 +78,22 @@ class TaskStep:
         """Mean over the replayed rows."""
         return self._mean(self.num_stream, self.z_BC.shape[0], shift_C)
 
+    def recalling_loss(self, alpha: float, bound: float, shift_C: Tensor | None) -> Tensor:
+        """`loss`, and alpha times the replayed rows' part of a mean over all rows of `losses.stored_huber`."""
+        if self.stored is None or not self.num_memory or not alpha:
+            return self.loss(shift_C)
+        alpha = alpha * self.num_memory / self.z_BC.shape[0]
+        stored_MC, valid_MC = self.kind.standard(self.stored.z_MC.float()), self.stored.valid_MC
+        if self.leaf is None:
+            z_MC = self.z_BC[self.num_stream :]
+            error, _ = losses.stored_huber(z_MC, stored_MC, valid_MC, bound)
+            return self.loss(shift_C) + alpha * error
+        z_BC = self.z_BC.detach()
+        loss, g_BC = self.kind.loss_by_hand(z_BC, self.y, self.weight, shift_C)
+        error, g_MC = losses.stored_huber(z_BC[self.num_stream :], stored_MC, valid_MC, bound)
+        g_BC[self.num_stream :, : g_MC.shape[1]].add_(g_MC, alpha=alpha)
+        return self.leaf(0, loss.add(error, alpha=alpha), g_BC)
+
     def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Tensor:
         z_BC, y, weight = self.z_BC, self.y, self.weight
         if self.leaf is not None:

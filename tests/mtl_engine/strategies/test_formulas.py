@@ -65,7 +65,15 @@ def kl(rows: slice, t: float) -> float:
 S, M, ALL = slice(0, 3), slice(3, 5), slice(0, 5)
 COUNTS = np.bincount(Y, minlength=4) + 0.5
 PRIOR = np.log(COUNTS / COUNTS.sum())
+DIFFERENCES = np.concatenate([Z[3, :2] - STORED[0, :2], Z[4] - STORED[1]])
 MSE = ((Z[3, :2] - STORED[0, :2]) ** 2).sum() + ((Z[4] - STORED[1]) ** 2).sum()
+
+
+def huber(bound: float) -> float:
+    """Sum over the entries that were stored; both of its branches are used here."""
+    far = np.abs(DIFFERENCES) > bound
+    assert 0 < far.sum() < far.size
+    return float(np.where(far, 2 * bound * np.abs(DIFFERENCES) - bound**2, DIFFERENCES**2).sum())
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,10 @@ MSE = ((Z[3, :2] - STORED[0, :2]) ** 2).sum() + ((Z[4] - STORED[1]) ** 2).sum()
         ("ewc", ce(ALL)),
         ("agem", ce(S)),
         ("gdumb", ce(M)),
+        (
+            {"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7},
+            ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5,
+        ),
         ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
         ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
     ],
