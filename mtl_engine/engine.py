@@ -36,10 +36,9 @@ _ROW = ("task", "phase", "step", "scores", "parts")  # of the accuracy matrix
 class Engine:
     """One shared multi-task model that learns from a stream of rows and keeps what it knew.
 
-    Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
-    raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`,
-    `clip_norm` and `teacher_every` are described in `settings.Settings`. `buffer_dir` is a folder for files that
-    replayed inputs and stored outputs lie in, where they are more than memory holds (`columns.Place`).
+    Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else raw weights, SGD
+    at 0.03 and a `clip_norm` of 10. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`, `clip_norm` and
+    `teacher_every` are described in `settings.Settings`, `buffer_dir` in `columns.Place`: a folder for what memory cannot hold.
     """
 
     def __init__(  # noqa: PLR0913  (the constructor is the configuration)
@@ -58,7 +57,7 @@ class Engine:
         ema_decay: float = 0.995,
         warm_steps: int = 20,
         focus_share: float = 1.0,
-        clip_norm: float = 10.0,
+        clip_norm: float | None = None,
         teacher_every: int = 0,
         device: str = "auto",
         precision: str = "fp32",
@@ -69,6 +68,7 @@ class Engine:
             strategy if isinstance(strategy, str) else str(strategy.get("name")), {}
         )
         weights = weights or advised.get("weights", "raw")
+        clip_norm = advised.get("clip_norm", 10.0) if clip_norm is None else clip_norm
         check_choice("weights", str(weights), _WEIGHTS)
         check_choice("precision", precision, _PRECISIONS)
         for name, value, low in (
@@ -76,7 +76,7 @@ class Engine:
         ):  # fmt: skip
             if not isinstance(value, int) or isinstance(value, bool) or value < low:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise EngineError(f"{name} is {value!r}: allowed are whole numbers >= {low}")
-        if not isinstance(clip_norm, (int, float)) or not clip_norm >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(clip_norm, (int, float)) or not clip_norm >= 0:
             raise EngineError(f"clip_norm is {clip_norm!r}: allowed are numbers >= 0, 0 = never")
         torch.set_num_threads(num_threads)
         self.seed = seed

@@ -147,38 +147,41 @@ class Optimizer:
         """Update every parameter that has a gradient; False, and nothing is updated, where one is not finite.
 
         A gradient longer than `clip_norm` (over all parameters; 0 = any length) is shortened to it
-        (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd. Where a bound on the length
-        shows that it is not, plain gradient descent takes the products as they are: their gradient is never stored.
+        (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd. Plain gradient descent takes
+        products as they are, and their gradient is never stored.
         """
         grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-        if products and not self._descend(products, grads, clip_norm):
+        if products and self._descends and products[0].weight.is_cpu:
+            return self._descend(products, grads, clip_norm)
+        if products:
             for product in products:
                 product.multiply()
             grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-        if clip_norm and grads:
-            length = _length(grads)
-            if not math.isfinite(length):
+        if clip_norm:
+            shorter = _shorter(_length(grads), clip_norm)
+            if not shorter:
                 return False
-            if length > clip_norm:
-                _OPS._foreach_mul_(grads, clip_norm / length)
-        if grads:
-            with torch.no_grad():
-                self._step()
+            if shorter < 1:
+                _OPS._foreach_mul_(grads, shorter)
+        with torch.no_grad():
+            self._step()
         return True
 
-    def _descend(
-        self, products: Sequence[Product], grads: Sequence[Tensor], clip_norm: float
-    ) -> bool:
-        """Whether the products were subtracted from the weights: on CPU, if it is certain that nothing is to be shortened."""
-        if not self._descends or not products[0].weight.is_cpu:
-            return False
-        most = sum(product.square_bound() for product in products)
-        if grads:
-            most += _length(grads) ** 2
-        if not most <= (clip_norm or math.inf) ** 2 or math.isinf(most):
-            return False
+    def _descend(self, products: Sequence[Product], grads: list[Tensor], clip_norm: float) -> bool:
+        """As `step`, on CPU. Most gradients are short enough by a bound on their length, which costs less than the length."""
+        square, shorter = _length(grads) ** 2 if grads else 0.0, 1.0
+        most = square + sum(product.square_bound() for product in products)
+        if clip_norm and not (most <= clip_norm**2 and math.isfinite(most)):
+            square += sum(product.square() for product in products)
+            shorter = _shorter(math.sqrt(square), clip_norm)
+            if not shorter:
+                return False
         for product in products:
-            product.descend(self._descends)
+            product.descend(self._descends * shorter)
+        if grads:
+            if shorter < 1:
+                _OPS._foreach_mul_(grads, shorter)
+            self._step()
         return True
 
     def zero_grad(self) -> None:
@@ -232,6 +235,13 @@ class Optimizer:
         # by name, not by age: sums over parameters must come out the same in a process that loaded its state
         self._parameters = dict(sorted(self._parameters.items()))
         self._torch.param_groups[0]["params"] = list(self._parameters.values())
+
+
+def _shorter(length: float, most: float) -> float:
+    """What a gradient of this length is multiplied with, at most 1; 0 where it is not finite."""
+    if not math.isfinite(length):
+        return 0.0
+    return most / length if length > most else 1.0
 
 
 def _length(grads: Sequence[Tensor]) -> float:

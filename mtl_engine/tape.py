@@ -20,7 +20,8 @@ _norm_backward: Any = _ATEN.native_layer_norm_backward.default
 class Product:
     """The gradient of y = x W^T + b before it is multiplied out: dW = g^T x, db = sum_B g.
 
-    Plain gradient descent needs no more: the product can be subtracted from the weights without ever being stored.
+    Plain gradient descent needs no more: its length is known from the factors, and it can be subtracted from the weights
+    without ever being stored.
     """
 
     weight: Tensor
@@ -32,6 +33,14 @@ class Product:
         """|g|^2 (|x|^2 + B), which |dW|^2 + |db|^2 is never above; on CPU, where a number costs no wait."""
         x, g = self.x_BI.reshape(-1), self.g_BO.reshape(-1)
         return torch.dot(g, g).item() * (torch.dot(x, x).item() + len(self.g_BO))
+
+    def square(self) -> float:
+        """|dW|^2 + |db|^2 = sum over pairs of rows of (g g^T) (x x^T + 1), or from dW itself where that is less work."""
+        g, x = self.g_BO, self.x_BI
+        if len(g) * (g.shape[1] + x.shape[1]) > g.shape[1] * x.shape[1]:
+            return (g.t() @ x).square_().sum().item() + g.sum(0).square_().sum().item()
+        pairs_BB = (x @ x.t()).add_(1.0)
+        return max(torch.dot((g @ g.t()).reshape(-1), pairs_BB.reshape(-1)).item(), 0.0)
 
     def descend(self, lr: float) -> None:
         """W <- W - lr dW and b <- b - lr db, each in one operation."""

@@ -41,6 +41,19 @@ def test_a_layer_without_a_gradient_by_hand_is_named() -> None:
         Tape([nn.Tanh()], []).forward(torch.ones(1, 2))
 
 
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(3, 50, 40), (60, 50, 4)])
+def test_the_length_of_a_product_is_known_without_it_or_from_it(
+    rows: int, inputs: int, outputs: int
+) -> None:
+    layer = nn.Linear(inputs, outputs).requires_grad_(False)
+    product = Product(
+        layer.weight, layer.bias, torch.rand(rows, inputs), torch.randn(rows, outputs)
+    )
+    of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
+    wanted = (of_weight.square().sum() + of_bias.square().sum()).item()
+    assert product.square() == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_than_its_bound() -> (
     None
 ):
@@ -51,6 +64,7 @@ def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_th
         of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
         square = (of_weight.square().sum() + of_bias.square().sum()).item()
         assert square <= product.square_bound() * (1 + 1e-6)
+        assert product.square() == pytest.approx(square, rel=1e-4)
         product.descend(0.1)
         torch.testing.assert_close(layer.weight, weight - 0.1 * of_weight)
         torch.testing.assert_close(layer.bias, bias - 0.1 * of_bias)
