@@ -18,7 +18,16 @@ RESULTS = Path(__file__).parent / "results"
 
 def finish(name: str, figures: dict[str, Any], save: bool) -> None:
     """Print the figures with what a reader needs to repeat them; write them down if asked."""
-    line = {
+    line = described(name, figures)
+    print(json.dumps(line))
+    if save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(line, indent=1) + "\n")
+
+
+def described(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures with the command, the commit, the date and the versions that they are of."""
+    return {
         "benchmark": name,
         **figures,
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
@@ -29,10 +38,6 @@ def finish(name: str, figures: dict[str, Any], save: bool) -> None:
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }
-    print(json.dumps(line))
-    if save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(line, indent=1) + "\n")
 
 
 def percentile(values: list[float], part: float) -> float:

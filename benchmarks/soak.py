@@ -109,12 +109,12 @@ def slope(x: list[float], y: list[float], most: int = 400) -> float:
 
 
 @contextmanager
-def sampling(samples: Samples, daemon: RunningDaemon, url: str) -> Iterator[None]:
+def sampling(samples: Samples, daemon: RunningDaemon, url: str, every_s: float) -> Iterator[None]:
     """Sample in a thread of its own until the block ends."""
     ended, link, process = threading.Event(), Link.open(url), psutil.Process(daemon.pid)
 
     def run() -> None:
-        while not ended.wait(SAMPLE_S):
+        while not ended.wait(every_s):
             samples.take(process, link, daemon.state)
 
     thread = threading.Thread(target=run)
@@ -165,7 +165,7 @@ class Load:
             self._producer.switch(("digits", "calls")[number // 400 % 2], f"phase {number}")
 
 
-def measure(folder: Path, warm_up: int, rows: int) -> dict[str, Any]:
+def measure(folder: Path, warm_up: int, rows: int, every_s: float = SAMPLE_S) -> dict[str, Any]:
     """Run the whole thing below `folder`."""
     samples = Samples()
     with server(folder / "broker") as url:
@@ -177,7 +177,7 @@ def measure(folder: Path, warm_up: int, rows: int) -> dict[str, Any]:
                 load = Load(producer)
                 load.push(warm_up)
                 begin = monotonic()
-                with sampling(samples, daemon, url):
+                with sampling(samples, daemon, url, every_s):
                     load.push(rows)
                 took = monotonic() - begin
             told = daemon.wait(_is_done)

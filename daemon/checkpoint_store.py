@@ -197,7 +197,8 @@ class Store:
             header=_header(manifest),
             tensors=read_tensors(path / STATE_TENSORS),
             segments={
-                name: read_tensors(path / segment_file(name)) for name in manifest["segments"]
+                name: read_tensors(path / segment_file(name), mapped=True)
+                for name in manifest["segments"]
             },
             meta=finite.loads((path / STATE_JSON).read_bytes()),
         )

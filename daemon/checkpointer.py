@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from daemon.arena import Arena
+from daemon.arena import Arena, Pool
 from daemon.checkpoint_store import (
     DAMAGE,
     MANIFEST,
@@ -89,6 +89,7 @@ class Checkpointer:
         self.keep = keep
         self.keep_hourly = keep_hourly
         self._arena = Arena()
+        self._pool = Pool()  # for segments
         self._thread: threading.Thread | None = None
         self._outcome: Written | Failed | None = None
         self._lineage: list[int] = []  # what the next cut descends from, the nearest first
@@ -135,18 +136,13 @@ class Checkpointer:
         if self._thread is not None:
             raise AssertionError("a checkpoint is being written; poll() or wait() first")
         begin = monotonic()
+        self._pool.reclaim()
         tensors = {name: self._arena.copy(name, value) for name, value in cut.tensors.items()}
         fresh: dict[str, dict[str, Array]] = {}
         for name, (version, columns) in cut.segments.items():
             if self._durable_versions.get(name) != version:
-                fresh[name] = {
-                    column: self._arena.copy(f"{name}/{column}", value)
-                    for column, value in columns.items()
-                }
-        columns = [
-            f"{name}/{column}" for name, (_, kept) in cut.segments.items() for column in kept
-        ]
-        self._arena.keep_only({*cut.tensors, *columns})
+                fresh[name] = {column: self._pool.copy(value) for column, value in columns.items()}
+        self._arena.keep_only(cut.tensors.keys())
         versions = {name: version for name, (version, _) in cut.segments.items()}
         meta = encoded(cut.meta)
         job = _Job(self._next_seq, tensors, fresh, versions, meta, cut.header, cut.weights, then)

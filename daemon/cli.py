@@ -8,15 +8,15 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
 from daemon import early
 from daemon.commands import COMMANDS
-from daemon.commands.shared import note
+from daemon.commands.words import note
 from daemon.errors import DaemonError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from typer import Typer
 
 HELP = """Trains one multi-task model on an endless stream, without forgetting and without losing a row.
 
@@ -24,8 +24,10 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 broker unreachable
 8 integrity failure, 9 another daemon has the stream, 75 temporary, try again."""
 
 
-def build(verbs: Sequence[str]) -> typer.Typer:
+def build(verbs: Sequence[str]) -> Typer:
     """The application with these verbs, and only their modules imported."""
+    import typer  # 25 ms, which a glance does without
+
     app = typer.Typer(
         help=HELP,
         no_args_is_help=True,
@@ -45,9 +47,12 @@ def build(verbs: Sequence[str]) -> typer.Typer:
 
 def run(words: Sequence[str], launch: Callable[..., int]) -> int:
     """Carry out what was typed; `launch(config, start)` is how this process starts a daemon."""
-    verb = next((word for word in words or _to_complete() if not word.startswith("-")), None)
-    app = build([verb] if verb in COMMANDS else list(COMMANDS))
     try:
+        seen = _glance(words) if words[:1] == ["status"] else None
+        if seen is not None:
+            return seen
+        verb = next((word for word in words or _to_complete() if not word.startswith("-")), None)
+        app = build([verb] if verb in COMMANDS else list(COMMANDS))
         app(list(words), obj=launch, prog_name="mtld")
     except DaemonError as error:
         note(f"mtld: {error}")
@@ -55,6 +60,12 @@ def run(words: Sequence[str], launch: Callable[..., int]) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0
+
+
+def _glance(words: Sequence[str]) -> int | None:
+    from daemon.commands.glance import glance  # nothing that other verbs need
+
+    return glance(words)
 
 
 def _to_complete() -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from daemon.cut import position_of
 from daemon.errors import BrokerFull
 from daemon.failpoints import reach
-from daemon.identity import id_tuple
+from daemon.identity import FIRST_ID, id_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Committer:
             None  # of the newest durable checkpoint that is not yet committed
         )
         self._retained: Sequence[Json] = ()
-        self.trimmed_to = "0-0"
+        self.trimmed_to = FIRST_ID
         self.shown = start  # what the group may show now: never more than is durable
 
     @property
@@ -50,7 +50,7 @@ class Committer:
     def restart(self, position: Position) -> None:
         """The stream went back: what an older checkpoint wanted shown is of a stream that is no more."""
         self._header = None
-        self.trimmed_to = "0-0"
+        self.trimmed_to = FIRST_ID
         self.shown = position
 
     def commit(self, outbox: Outbox, process: Process, reader: Reader) -> bool:
@@ -93,17 +93,24 @@ class Committer:
             if (
                 kept.get("regressions", 0) != header.get("regressions", 0)
                 or too_big
-                or id_tuple(kept["watermark"])[0] < first_ms
+                or _stands_at_ms(kept) < first_ms
             ):
                 break
             oldest = str(kept["watermark"])
         return oldest
 
     def _trim(self, min_id: str) -> None:
-        if id_tuple(min_id) > (0, 0) and min_id != self.trimmed_to:
+        if min_id not in (FIRST_ID, self.trimmed_to):
             self._source.trim(min_id)
             reach("trimmed")
             self.trimmed_to = min_id
+
+
+def _stands_at_ms(header: Json) -> float:
+    """When the last entry of a cut was added; one from before every entry has only a time of its own."""
+    if header["watermark"] == FIRST_ID:
+        return datetime.fromisoformat(header["at"]).timestamp() * 1000
+    return id_tuple(header["watermark"])[0]
 
 
 def _line(item: Item) -> Json:

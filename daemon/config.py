@@ -16,23 +16,13 @@ from urllib.parse import urlsplit
 
 from daemon import finite
 from daemon.errors import ConfigError
+from daemon.keywords import ENGINE_KEYS, ENGINE_TABLES, TASK_KEYS
 from daemon.places import check_url, password_file, state_directory
 from daemon.strict import build, refuse_unknown, setting
 from daemon.types import Json, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-# The engine's keywords and a task's fields, repeated here because the operator's side never imports torch;
-# a test compares both with the engine itself.
-ENGINE_TABLES = ("strategy", "optimizer", "encoder", "trunk", "weighting", "policy")
-ENGINE_KEYS = (
-    *ENGINE_TABLES, "buffer_rows", "replay_batch", "weights", "ema_decay", "focus_share", "clip_norm", "warm_steps", "device", "precision", "num_threads", "seed",
-)  # fmt: skip
-TASK_KEYS = (
-    "name", "modality", "kind", "input_shape", "encoder", "targets", "classes", "max_classes", "max_bytes",
-    "scale", "share", "min_share", "loss_weight", "tolerance", "holdout",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +207,8 @@ def _read(path: Path) -> Json:
     _anchor(table, ("state_dir", "password_file"), path)
     if isinstance(table.get("hook"), dict):
         _anchor(table["hook"], ("secret_file",), path)
+    if isinstance(table.get("engine"), dict):
+        _anchor(table["engine"], ("buffer_dir",), path)
     return table
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import finite, handover
-from daemon.commands.shared import columns, size
+from daemon.commands.words import columns, size
 from daemon.errors import DaemonError, IntegrityError
 from mtl_engine import export as engine_export
 from mtl_engine import snapshot

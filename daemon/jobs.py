@@ -10,7 +10,7 @@ import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon.types import Request
+from daemon.types import SCHEDULE, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ class Jobs:
         if name in self._waiting:
             return
         self._waiting.add(name)
-        self._requests.put(Request(name, {"by": "schedule"}, self._answered(name)))
+        self._requests.put(Request(name, {"by": SCHEDULE}, self._answered(name)))
 
     def close(self) -> None:
         """Stop the clock; what was asked already stays on the queue."""

@@ -286,8 +286,6 @@ class LogMachine:
         self.batcher.load_state(arrays, meta["pending"])
         self.counters = Counters(**meta["counters"])
         self.last_switch = meta["last_switch"]
-        self.last_evaluation = meta.get("last_evaluation", {})
-        if "guard" in meta:  # older states have none
-            self.guard.load_state(meta["guard"])
-        if "phases" in meta:
-            self.phases.load_state(arrays, meta["phases"])
+        self.last_evaluation = meta["last_evaluation"]
+        self.guard.load_state(meta["guard"])
+        self.phases.load_state(arrays, meta["phases"])

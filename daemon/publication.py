@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from daemon import gate, releases
 from daemon.config import Gate
 from daemon.durable import sync_directory
-from daemon.errors import DaemonError
+from daemon.errors import DaemonError, IntegrityError
 from daemon.failpoints import reach
 from mtl_engine import snapshot
 from mtl_engine.errors import EngineError
@@ -60,6 +60,16 @@ class Publication:
     def ask(self, reason: str) -> None:
         """Publish with the next checkpoint."""
         self._asked = reason
+
+    def latest(self) -> tuple[int, str] | None:
+        """Epoch and watermark of the newest snapshot; None where there is none that can be read."""
+        for release in releases.catalogue(self.models)[:1]:
+            try:
+                said = releases.manifest(release.path)
+            except IntegrityError:
+                return None  # damaged: publish another
+            return said.get("epoch", 0), said.get("watermark", "")
+        return None
 
     def after_switch(self) -> None:
         """A task switch was applied."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from daemon import rollback
 from daemon.errors import Refused
 from daemon.rollback import Plan
+from daemon.types import SCHEDULE
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -117,7 +118,14 @@ class Steering:
         return None
 
     def publish(self, request: Request) -> Json | None:
-        self._loop.durability.publication.ask(str(request.args.get("by") or "operator"))
+        """Publish with the next checkpoint; by schedule only where something was learned since the last time."""
+        loop, by = self._loop, str(request.args.get("by") or "operator")
+        here = (loop.process.epoch, loop.reader.position.id)
+        if by == SCHEDULE and (
+            not loop.machine.engine.step_count or loop.durability.publication.latest() == here
+        ):
+            return {"published": None}
+        loop.durability.publication.ask(by)
         self._waiting.append(request)
         return None
 

@@ -184,6 +184,9 @@ class Counters:
     skipped_rows: int = 0
 
 
+SCHEDULE = "schedule"  # who asks, where the clock does
+
+
 @dataclass(slots=True)
 class Request:
     """One command from the control socket; `reply` may be called later, exactly once, from the loop's thread."""

@@ -7,18 +7,22 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
+import json
 import re
 import sys
 import tokenize
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/configuration.md", "docs/metrics.md")
+PAGES = ("README.md", "docs/configuration.md", "docs/metrics.md", "docs/methods.md")
+RESULTS = "benchmarks/results/continual.json"
 PACKAGES = ("mtld", "mtl_engine", "daemon")
 _PART = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -84,6 +88,52 @@ def _papers(path: Path) -> str:
 def _call(spec: Mapping[str, Any]) -> str:
     arguments = ", ".join(f"{key}={value!r}" for key, value in spec.items() if key != "name")
     return f"{spec['name']}({arguments})" if arguments else str(spec["name"])
+
+
+def methods() -> str:
+    """Every strategy in the words of its class: formula, behaviour, source; and its arguments."""
+    found: Mapping[str, Any] = vars(import_module("mtl_engine.strategies"))["STRATEGIES"]
+    parts: list[str] = []
+    for name, where in found.items():
+        if not isinstance(where, str):
+            parts.append(f"### `{name}`\n\nAnother name for `{_call(where)}`.")
+            continue
+        module, _, kind = where.partition(":")
+        member = vars(import_module(module))[kind]
+        file = module.replace(".", "/") + ".py"
+        told = f"### `{name}`: {_lowered(sentence(ROOT / file))}\n\n{inspect.getdoc(member)}"
+        arguments = [str(one) for one in inspect.signature(member).parameters.values()]
+        if arguments:
+            told += f"\n\nArguments: `{', '.join(arguments)}`."
+        parts.append(f"{told}\n\nSource: [{Path(file).name}](../{file})")
+    return "\n\n".join(parts)
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def results(workload: str) -> str:
+    """What `benchmarks/continual.py --save` has recorded of a workload, best accuracy first."""
+    entries: list[dict[str, Any]] = json.loads((ROOT / RESULTS).read_text(encoding="utf-8"))
+    mine = [one for one in entries if one["workload"] == workload]
+    if not mine:
+        return "Not measured yet."
+    mine.sort(key=lambda one: -one["accuracy_mean"])
+    told = ("accuracy", "forgetting", "BWT", "FWT", "min-ACC", "WC-ACC", "time", "memory", "seeds")
+    return table(("strategy", *told), (_measured(one) for one in mine))
+
+
+def _measured(one: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of a results table; a number that is not defined, or was not measured, is a dash."""
+    spread = f" ± {one['accuracy_std']:.1f}" if one["seeds"] > 1 else ""
+    keys = ("forgetting_mean", "bwt", "fwt", "min_acc", "wc_acc")
+    plain = ["-" if one[key] is None else f"{one[key]:.1f}" for key in keys]
+    low, mid, high = (one[f"time_ratio_{name}"] for name in ("min", "median", "max"))
+    time = "-" if mid is None else f"{mid:.2f} ({low:.2f} to {high:.2f})"
+    memory = f"{one['replay_bytes'] / 1000:,.0f} kB"
+    accuracy = f"{one['accuracy_mean']:.1f}{spread}"
+    return f"`{one['strategy']}`", accuracy, *plain, time, memory, str(one["seeds"])
 
 
 def verb_help() -> dict[str, str]:
@@ -233,6 +283,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "encoders": lambda: family("mtl_engine.encoders", "ENCODERS"),
     "weightings": lambda: family("mtl_engine.weightings", "WEIGHTINGS"),
     "policies": lambda: family("mtl_engine.policies", "POLICIES"),
+    "methods": methods,
+    **{f"results.{name}": partial(results, name) for name in ("W1", "W1s", "W2", "W3", "W4", "W5")},
     "verbs": verbs,
     "exit_codes": exit_codes,
     "settings": settings,

@@ -9,20 +9,22 @@ beyond that, and encoders that are more than such layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_engine.batch import Joined
 from mtl_engine.model import Head, Model
 from mtl_engine.strategies.base import Leaf
-from mtl_engine.tape import Tape, linear_grads
+from mtl_engine.tape import Product, Tape
 from mtl_engine.types import Array
 
 Factor = float | Tensor
+Parts = Sequence[tuple[Tensor, Factor]]
+"""Losses and what each counts in the sum that is differentiated."""
 
 
 class Pass(ABC):
@@ -41,8 +43,12 @@ class Pass(ABC):
         """What takes losses of a task whose gradients are known; None where autograd is to find them."""
 
     @abstractmethod
-    def backward(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
-        """Leave the gradient of the sum of loss * factor in the `grad` of every parameter; they must be None before."""
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
+        """Leave the gradient of the sum of loss * factor in the `grad` of parameters, which must be None before.
+
+        What is returned belongs to it, too: products that the optimizer may use as they are, or multiply out.
+        `again`: it will be called once more, for other losses of the step.
+        """
 
 
 class AutogradPass(Pass):
@@ -67,10 +73,11 @@ class AutogradPass(Pass):
         return None
 
     @torch.enable_grad()
-    def backward(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
         total = summed([(loss, factor) for loss, factor in parts if loss.requires_grad])
         if total is not None:
-            total.backward()
+            total.backward(retain_graph=again)
+        return ()
 
 
 @dataclass(slots=True)
@@ -103,7 +110,8 @@ class HandPass(Pass):
         self._model = model
         self._parts: Sequence[Tensor] = ()
         self._encoded: list[Tape | Tensor] = []  # Tensor: by autograd
-        self._trunk = Tape(model.trunk.sequence)
+        self._products: list[Product] = []
+        self._trunk = Tape(model.trunk.sequence, self._products)
         self._asked: dict[str, _Asked] = {}
 
     def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
@@ -126,11 +134,14 @@ class HandPass(Pass):
 
         return leaf
 
-    def backward(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
-        self._losses(parts)
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
+        self._losses(parts, again)
+        self._products.clear()
         found = self._heads()
+        if again:
+            self._clear()
         if all(g is None for g in found):
-            return
+            return self._products
         g = [
             torch.zeros_like(f) if g is None else g for g, f in zip(found, self._parts, strict=True)
         ]
@@ -140,9 +151,10 @@ class HandPass(Pass):
             if isinstance(encoded, Tape):
                 encoded.backward(g_BD, needs_input=False)
             elif encoded.requires_grad:
-                encoded.backward(g_BD)
+                encoded.backward(g_BD, retain_graph=again)
+        return self._products
 
-    def _losses(self, parts: Sequence[tuple[Tensor, Factor]]) -> None:
+    def _losses(self, parts: Parts, again: bool) -> None:
         """How far each known loss counts, and by autograd what else strategies made of losses and outputs."""
         known = {id(one.loss): one for asked in self._asked.values() for one in asked.known}
         other: list[tuple[Tensor, Factor]] = []
@@ -156,10 +168,17 @@ class HandPass(Pass):
         with torch.enable_grad():
             total = summed(other)
         if total is not None:
-            total.backward()
+            total.backward(retain_graph=again)
             for one in known.values():
                 if one.loss.grad is not None:
                     one.factor = one.factor + one.loss.grad
+
+    def _clear(self) -> None:
+        """As before the first call of `backward`."""
+        for asked in self._asked.values():
+            asked.z_BC.grad = None
+            for one in asked.known:
+                one.factor, one.loss.grad = 0.0, None
 
     def _encode(self, joined: Joined) -> Tensor:
         dense = self._model.encoder(joined.table).dense(joined.x, joined.length_B)
@@ -168,7 +187,7 @@ class HandPass(Pass):
                 h_BD = self._model.encode(joined.table, joined.x, joined.length_B)
             self._encoded.append(h_BD)
             return h_BD.detach()
-        tape = Tape(dense[1])
+        tape = Tape(dense[1], self._products)
         self._encoded.append(tape)
         return tape.forward(dense[0])
 
@@ -180,7 +199,8 @@ class HandPass(Pass):
             if g_BC is None:
                 continue
             g_BC = g_BC if head.gain == 1.0 else g_BC * head.gain
-            linear_grads(head.weight, head.bias, asked.f_BD, g_BC)
+            if head.weight.requires_grad:  # not frozen
+                self._products.append(Product(head.weight, head.bias, asked.f_BD, g_BC))
             if asked.detached:
                 continue
             g_BD, known = g_BC @ head.weight, parts[asked.part]
@@ -208,7 +228,17 @@ def _outputs_gradient(asked: _Asked) -> Tensor | None:
     return g_BC
 
 
-def summed(parts: Sequence[tuple[Tensor, Factor]]) -> Tensor | None:
+def gradient(way: Pass, parts: Parts, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The gradient of losses that are not trained on, by parameter, before that of those that are; `grad` is None after it."""
+    for product in way.backward(parts, again=True):
+        product.multiply()
+    found = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    for parameter in parameters.values():
+        parameter.grad = None
+    return found
+
+
+def summed(parts: Parts) -> Tensor | None:
     """Sum of loss * factor; None = nothing to sum."""
     total: Tensor | None = None
     for loss, factor in parts:

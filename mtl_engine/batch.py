@@ -115,11 +115,12 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     if kept is None or not len(slot_M):
         return None
     columns = min(columns, kept.z.shape[1])
-    z_MC = kept.z.index_select(0, torch.from_numpy(slot_M).to(table.device))[:, :columns]
-    width_M = kept.width[slot_M]
+    device = table.place.device
+    z_MC = kept.z.index_select(0, torch.from_numpy(slot_M).to(kept.z.device)).to(device)
+    z_MC, width_M = z_MC[:, :columns], kept.width[slot_M]
     if int(width_M.min()) >= columns:
         return Stored(z_MC, None)
-    valid_MC = torch.from_numpy(width_M[:, None] > np.arange(columns)).to(table.device)
+    valid_MC = torch.from_numpy(width_M[:, None] > np.arange(columns)).to(device)
     return Stored(z_MC.masked_fill(~valid_MC, 0.0), valid_MC)
 
 

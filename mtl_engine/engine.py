@@ -11,7 +11,6 @@ import torch
 
 from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
-from mtl_engine.average import Average
 from mtl_engine.components import Spec, build
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
@@ -21,10 +20,11 @@ from mtl_engine.optim import Optimizer
 from mtl_engine.policies import POLICIES
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Replay
+from mtl_engine.settings import Settings
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
 from mtl_engine.tasks.base import Scores
-from mtl_engine.trainer import Settings, Trainer
+from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
 
@@ -36,9 +36,9 @@ _ROW = ("task", "phase", "step", "scores", "parts")  # of the accuracy matrix
 class Engine:
     """One shared multi-task model that learns from a stream of rows and keeps what it knew.
 
-    Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else
-    raw weights and SGD at 0.03. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`,
-    `clip_norm` and `teacher_every` are described in `trainer.Settings`.
+    Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else raw weights, SGD
+    at 0.03 and a `clip_norm` of 10. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`, `clip_norm` and
+    `teacher_every` are described in `settings.Settings`, `buffer_dir` in `columns.Place`: a folder for what memory cannot hold.
     """
 
     def __init__(  # noqa: PLR0913  (the constructor is the configuration)
@@ -46,6 +46,7 @@ class Engine:
         *,
         strategy: Spec = "default",
         buffer_rows: int = 500,
+        buffer_dir: str | Path | None = None,
         replay_batch: int = 32,
         optimizer: Spec | None = None,
         encoder: Spec | None = None,
@@ -56,7 +57,7 @@ class Engine:
         ema_decay: float = 0.995,
         warm_steps: int = 20,
         focus_share: float = 1.0,
-        clip_norm: float = 10.0,
+        clip_norm: float | None = None,
         teacher_every: int = 0,
         device: str = "auto",
         precision: str = "fp32",
@@ -67,6 +68,7 @@ class Engine:
             strategy if isinstance(strategy, str) else str(strategy.get("name")), {}
         )
         weights = weights or advised.get("weights", "raw")
+        clip_norm = advised.get("clip_norm", 10.0) if clip_norm is None else clip_norm
         check_choice("weights", str(weights), _WEIGHTS)
         check_choice("precision", precision, _PRECISIONS)
         for name, value, low in (
@@ -74,7 +76,7 @@ class Engine:
         ):  # fmt: skip
             if not isinstance(value, int) or isinstance(value, bool) or value < low:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise EngineError(f"{name} is {value!r}: allowed are whole numbers >= {low}")
-        if not isinstance(clip_norm, (int, float)) or not clip_norm >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(clip_norm, (int, float)) or not clip_norm >= 0:
             raise EngineError(f"clip_norm is {clip_norm!r}: allowed are numbers >= 0, 0 = never")
         torch.set_num_threads(num_threads)
         self.seed = seed
@@ -83,22 +85,20 @@ class Engine:
         spec = trunk_of(trunk)
         registry = Registry(encoder, spec.width)
         model = Model(spec, seed, self.device)
+        replay = Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device, buffer_dir)  # fmt: skip
         self._trainer = Trainer(
             registry,
             model,
             Optimizer(optimizer or advised.get("optimizer", "sgd"), dict(model.named_parameters())),
-            Replay(buffer_rows, lambda: build(POLICIES, policy, "policy"), seed, self.device),
+            replay,
             build(STRATEGIES, strategy, "strategy"),
             build(WEIGHTINGS, weighting, "weighting"),
             Settings(
                 replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16", clip_norm
             ),
         )
-        if weights == "ema":
-            self._trainer.average = Average(ema_decay)
-            self._trainer.average.sync(dict(model.named_parameters()), 0)
-        self._held_out = evaluate.HeldOut(registry, seed)
-        self._matrix = evaluate.Matrix()
+        self._trainer.averages(ema_decay, published=weights == "ema")
+        self._held_out, self._matrix = evaluate.HeldOut(registry, seed), evaluate.Matrix()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Engine:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_engine import rng
+from mtl_engine.columns import Place
 from mtl_engine.model import Model
 from mtl_engine.policies.balanced import Balanced
 from mtl_engine.registry import Registry, Task
@@ -85,7 +86,7 @@ class HeldOut:
 
     def _made(self, name: str) -> ReplayTable:
         return ReplayTable(
-            f"holdout:{name}", HELD_OUT_ROWS, Balanced(), self._seed, torch.device("cpu")
+            f"holdout:{name}", HELD_OUT_ROWS, Balanced(), self._seed, Place(torch.device("cpu"))
         )
 
     def enter(self, task: str, phase: str | None) -> None:
@@ -98,7 +99,7 @@ class HeldOut:
     def rows(self, name: str) -> tuple[Rows, Target, Array]:
         """A task's held-out rows, their labels, and the phase of each."""
         table = self.tables[name]
-        slot_H = np.flatnonzero(table.owner_M >= 0)
+        slot_H = table.slots.used()
         x, length_H, targets = table.batch(slot_H)
         return Rows(name, np.asarray(x), length_H), targets[name], targets[_PHASE].y
 
@@ -155,7 +156,7 @@ class HeldOut:
             if name not in kinds or not rival.columns(name) or not model.columns(name):
                 continue
             rows, target, _ = self.rows(name)
-            slot_H = np.flatnonzero(table.owner_M >= 0)
+            slot_H = table.slots.used()
             old_H = np.flatnonzero(table.targets[_STEP].y[slot_H] <= step)
             if not old_H.size:
                 continue
@@ -199,9 +200,9 @@ class HeldOut:
 
     def segments(self) -> dict[str, tuple[int, dict[str, Tensor]]]:
         return {
-            f"{name}.{k}": segment
+            f"{name}.{key}": segment
             for name, table in self.tables.items()
-            for k, segment in table.segments().items()
+            for key, segment in table.segments().items()
         }
 
     def load_state(
@@ -213,7 +214,7 @@ class HeldOut:
         for name, found in meta["tables"].items():
             table = self._made(name)
             parts = {
-                int(key[len(name) + 1 :]): part
+                key[len(name) + 1 :]: part
                 for key, part in segments.items()
                 if key.startswith(f"{name}.")
             }
@@ -222,12 +223,7 @@ class HeldOut:
                 for key, value in arrays.items()
                 if key.startswith(f"{name}.")
             }
-            table.load_state(found, mine, [parts[k] for k in sorted(parts)])
-            if table.targets and _STEP not in table.targets:  # an older state: all of them are old
-                table.targets[_STEP] = Target(
-                    np.zeros(table.capacity, np.int32), np.ones(table.capacity, np.float32)
-                )
-                table.plain[_STEP] = False
+            table.load_state(found, mine, parts)
             self.tables[name] = table
 
 

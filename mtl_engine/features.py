@@ -79,7 +79,7 @@ def _bytes(x_ST: Array, length_S: Array) -> Array:
     """How often each byte is in each text."""
     longest = max(int(length_S.max()), 1)
     x_ST = x_ST[:, :longest]
-    is_text_ST = np.arange(longest) < length_S[:, None]
+    is_text_ST: Array = np.less(np.arange(longest), length_S[:, None])
     place_ST = np.arange(len(x_ST))[:, None] * 256 + x_ST
     count = np.bincount(place_ST[is_text_ST], minlength=256 * len(x_ST))
     return count.reshape(len(x_ST), 256)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import StateError
+from mtl_engine.tape import Product
 from mtl_engine.types import Json
 
 OPTIMIZERS: dict[str, str | Json] = {
@@ -35,6 +36,11 @@ class Fused(ABC):
     @abstractmethod
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+
+    @property
+    def descends(self) -> float:
+        """The step size, where an update is that many times the gradient and nothing else; otherwise 0."""
+        return 0.0
 
     def _moments(self, parameter: nn.Parameter, **zeros: Sequence[int]) -> list[Tensor]:
         """Its moments, made of zeros at its first step."""
@@ -68,6 +74,11 @@ class SGD(Fused):
             "dampening": 0.0,
             "nesterov": False,
         }
+
+    @property
+    def descends(self) -> float:
+        plain = not self._settings["momentum"] and not self._settings["weight_decay"]
+        return float(self._settings["lr"]) if plain else 0.0
 
     def step(self) -> None:
         params = self._updated()
@@ -120,26 +131,56 @@ class Optimizer:
     """Wraps a torch optimizer and knows its parameters by name."""
 
     def __init__(self, spec: Spec, parameters: Mapping[str, nn.Parameter]) -> None:
-        self._parameters = dict(parameters)
+        self._parameters = dict(sorted(parameters.items()))
         self._torch: Fused | torch.optim.Optimizer = build(
             OPTIMIZERS, spec, "optimizer", params=list(self._parameters.values())
         )
         self._step: Callable[[], Any] = self._torch.step
+        self._descends = self._torch.descends if isinstance(self._torch, Fused) else 0.0
 
-    def step(self, clip_norm: float = 0.0) -> bool:
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """All parameters, in order of their names."""
+        return self._parameters
+
+    def step(self, clip_norm: float = 0.0, products: Sequence[Product] = ()) -> bool:
         """Update every parameter that has a gradient; False, and nothing is updated, where one is not finite.
 
         A gradient longer than `clip_norm` (over all parameters; 0 = any length) is shortened to it
-        (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd.
+        (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd. Plain gradient descent takes
+        products as they are, and their gradient is never stored.
         """
-        if clip_norm:
+        grads = [p.grad for p in self._parameters.values() if p.grad is not None]
+        if products and self._descends and products[0].weight.is_cpu:
+            return self._descend(products, grads, clip_norm)
+        if products:
+            for product in products:
+                product.multiply()
             grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-            length = _length(grads)
-            if not math.isfinite(length):
+        if clip_norm:
+            shorter = _shorter(_length(grads), clip_norm)
+            if not shorter:
                 return False
-            if length > clip_norm:
-                _OPS._foreach_mul_(grads, clip_norm / length)
+            if shorter < 1:
+                _OPS._foreach_mul_(grads, shorter)
         with torch.no_grad():
+            self._step()
+        return True
+
+    def _descend(self, products: Sequence[Product], grads: list[Tensor], clip_norm: float) -> bool:
+        """As `step`, on CPU. Most gradients are short enough by a bound on their length, which costs less than the length."""
+        square, shorter = _length(grads) ** 2 if grads else 0.0, 1.0
+        most = square + sum(product.square_bound() for product in products)
+        if clip_norm and not (most <= clip_norm**2 and math.isfinite(most)):
+            square += sum(product.square() for product in products)
+            shorter = _shorter(math.sqrt(square), clip_norm)
+            if not shorter:
+                return False
+        for product in products:
+            product.descend(self._descends * shorter)
+        if grads:
+            if shorter < 1:
+                _OPS._foreach_mul_(grads, shorter)
             self._step()
         return True
 
@@ -191,7 +232,16 @@ class Optimizer:
         self._regroup()
 
     def _regroup(self) -> None:
+        # by name, not by age: sums over parameters must come out the same in a process that loaded its state
+        self._parameters = dict(sorted(self._parameters.items()))
         self._torch.param_groups[0]["params"] = list(self._parameters.values())
+
+
+def _shorter(length: float, most: float) -> float:
+    """What a gradient of this length is multiplied with, at most 1; 0 where it is not finite."""
+    if not math.isfinite(length):
+        return 0.0
+    return most / length if length > most else 1.0
 
 
 def _length(grads: Sequence[Tensor]) -> float:

@@ -1,18 +1,20 @@
 """The replay buffer: one preallocated table for each input table, filled by a policy and sampled by task.
 
-Inputs and stored outputs lie on the training device in the dtype they came in; labels, lengths and the
-book-keeping lie on the host, where deciding costs no wait for the device.
+Inputs and stored outputs lie on the training device in the dtype they came in, or in files; labels, lengths
+and the book-keeping lie on the host, where deciding costs no wait for the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from mtl_engine import rng
+from mtl_engine.columns import Place, folder_of
 from mtl_engine.errors import EngineError
 from mtl_engine.policies.base import Policy
 from mtl_engine.replay_table import Outputs, ReplayTable
@@ -23,21 +25,30 @@ Draw = Mapping[str, Array]
 
 
 class Replay:
-    """`rows` slots in all, divided among input tables by their number of tasks when a task comes or goes."""
+    """`rows` slots in all, divided among input tables by their number of tasks when a task comes or goes.
+
+    A draw costs what is drawn and an offer what is offered; only another division, a new group of the policy or a
+    task that goes takes time in proportion to `rows`. With a `folder` inputs and stored outputs lie in files there.
+    """
 
     def __init__(
-        self, rows: int, make_policy: Callable[[], Policy], seed: int, device: torch.device
+        self,
+        rows: int,
+        make_policy: Callable[[], Policy],
+        seed: int,
+        device: torch.device,
+        folder: str | Path | None = None,
     ) -> None:
         if not isinstance(rows, int) or not 0 <= rows <= 1_000_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise EngineError(f"buffer_rows is {rows!r}: allowed are whole numbers >= 0")
         self.rows = rows
         self.seed = seed
-        self.device = device
+        self.place = Place(device, folder_of(folder))
         self.make_policy = make_policy
         make_policy()  # an unknown policy is refused now, not when the first rows come
         self.tables: dict[str, ReplayTable] = {}
         self._choice: _Choice | None = (
-            None  # what a draw chooses from; made anew when slots change owner
+            None  # what a draw chooses from; made anew when a table's order changes
         )
 
     def arrange(self, tasks_of: Mapping[str, Sequence[str]]) -> None:
@@ -49,7 +60,7 @@ class Replay:
             spare, total = spare - room, total - len(tasks)
             if table not in self.tables:
                 self.tables[table] = ReplayTable(
-                    table, room, self.make_policy(), self.seed, self.device
+                    table, room, self.make_policy(), self.seed, self.place
                 )
             elif self.tables[table].capacity != room:
                 self.tables[table].resize(room)
@@ -73,18 +84,7 @@ class Replay:
         """
         if self._choice is None:
             self._choice = _Choice(self.tables, shares())
-        if not self._choice.slot_N.size or not n:
-            return {}
-        at_M = self._choice.drawn(self.seed, step, n)
-        slot_M = self._choice.slot_N[at_M]
-        if len(self._choice.tables) == 1:
-            return {self._choice.tables[0]: slot_M}
-        table_M = self._choice.table_N[at_M]
-        return {
-            name: slot_M[table_M == k]
-            for k, name in enumerate(self._choice.tables)
-            if (table_M == k).any()
-        }
+        return self._choice.drawn(self.seed, step, n) if n and self._choice.kept else {}
 
     def offer(
         self,
@@ -112,9 +112,10 @@ class Replay:
         """Rows kept, by task number."""
         found: dict[int, int] = {}
         for table in self.tables.values():
-            numbers, counts = np.unique(table.owner_M[table.owner_M >= 0], return_counts=True)
-            for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-                found[number] = found.get(number, 0) + count
+            order = table.allocation.order
+            for number, kept in zip(order.owner_S.tolist(), order.count_S.tolist(), strict=True):
+                if kept:
+                    found[number] = found.get(number, 0) + kept
         return found
 
     def state(self) -> tuple[Json, dict[str, Any]]:
@@ -128,9 +129,9 @@ class Replay:
     def segments(self) -> dict[str, tuple[int, dict[str, torch.Tensor]]]:
         """Version and columns of every range of slots."""
         return {
-            f"{name}.{k}": segment
+            f"{name}.{key}": segment
             for name, table in self.tables.items()
-            for k, segment in table.segments().items()
+            for key, segment in table.segments().items()
         }
 
     def load_state(
@@ -139,7 +140,7 @@ class Replay:
         self.tables.clear()
         for name, found in meta["tables"].items():
             table = ReplayTable(
-                name, int(found["capacity"]), self.make_policy(), self.seed, self.device
+                name, int(found["capacity"]), self.make_policy(), self.seed, self.place
             )
             mine = {
                 key[len(name) + 1 :]: value
@@ -147,11 +148,11 @@ class Replay:
                 if key.startswith(f"{name}.")
             }
             parts = {
-                int(key[len(name) + 1 :]): part
+                key[len(name) + 1 :]: part
                 for key, part in segments.items()
                 if key.startswith(f"{name}.")
             }
-            table.load_state(found, mine, [parts[k] for k in sorted(parts)])
+            table.load_state(found, mine, parts)
             self.tables[name] = table
         if int(meta["rows"]) != self.rows:
             used = sum(table.capacity for table in self.tables.values())
@@ -162,50 +163,81 @@ class Replay:
 
 
 class _Choice:
-    """Occupied slots in (task, class) order (N in all), and how likely each task is (K tasks)."""
+    """Rows in use in (task, class) order, and how likely each task is.
+
+    Letters: K tasks; S stretches of rows of one task and class; position in that order -> stretch -> slot.
+    """
 
     def __init__(
         self, tables: Mapping[str, ReplayTable], shares: Mapping[int, tuple[float, float]]
     ) -> None:
         self.tables = list(tables)
-        used = [np.flatnonzero(table.owner_M >= 0) for table in tables.values()]
-        owner_N = np.concatenate(
-            [t.owner_M[u] for t, u in zip(tables.values(), used, strict=True)]
-            or [np.zeros(0, np.int64)]
-        )
-        group_N = np.concatenate(
-            [t.slots.group_M[u] for t, u in zip(tables.values(), used, strict=True)] or [owner_N]
-        )
-        order = np.lexsort((group_N, owner_N))
-        self.slot_N = np.concatenate(used or [owner_N])[order]
-        self.table_N = np.repeat(np.arange(len(used)), [len(u) for u in used])[order]
-        number_K, self.first_K, self.count_K = np.unique(
-            owner_N[order], return_index=True, return_counts=True
-        )
-        self.upto_K = np.cumsum(_probabilities([shares[int(number)] for number in number_K]))
+        orders = [table.allocation.order for table in tables.values()]
+        self.slot_P = [order.slot_P for order in orders]
+        owner_S = _concatenated([order.owner_S for order in orders])
+        count_S = _concatenated([order.count_S for order in orders])
+        used = np.flatnonzero(count_S)
+        used = used[np.argsort(owner_S[used], kind="stable")]
+        self.table_S = np.repeat(np.arange(len(orders)), [len(order.owner_S) for order in orders])
+        self.table_S = self.table_S[used]
+        count_S, owner_S = count_S[used], owner_S[used]
+        self.kept = int(count_S.sum())
+        before_S = np.cumsum(count_S) - count_S
+        self.before_S = before_S
+        self.shift_S = _concatenated([order.start_S for order in orders])[used] - before_S
+        first = np.flatnonzero(np.diff(owner_S, prepend=-1))
+        self.first_K = before_S[first]
+        self.count_K = np.diff(self.first_K, append=self.kept)
+        self.upto_K = np.cumsum(_probabilities([shares[n] for n in owner_S[first].tolist()]))
         self.from_K = np.concatenate([[0.0], self.upto_K[:-1]])
-        self._block: tuple[int, int] | None = None  # whose positions are known: (block of steps, n)
-        self._at_SM: Array = np.zeros((0, 0), np.int64)
+        self._asked = False
+        self._block: tuple[int, int] | None = None  # whose draws are known: (block of steps, n)
+        self._draws: list[Draw] = []
 
-    def drawn(self, seed: int, step: int, n: int) -> Array:
-        """Positions in `slot_N` of a step's `n` rows; those of a few steps are worked out together."""
-        if n > rng.SHORT:
-            return self.positions((np.arange(n) + rng.uniform(seed, "replay", step, n)) / n)
+    def drawn(self, seed: int, step: int, n: int) -> Draw:
+        """A step's rows. Where what is chosen from stays as it is, those of a few steps are worked out together."""
         block = step // rng.STEPS
-        if self._block != (block, n):
-            u_SM = rng.together(seed, "replay", block, n)
-            self._at_SM, self._block = self.positions((np.arange(n) + u_SM) / n), (block, n)
-        return self._at_SM[step % rng.STEPS]
+        if self._block == (block, n):
+            return self._draws[step % rng.STEPS]
+        if n > rng.SHORT or not self._asked:
+            self._asked = True
+            return self._slots((np.arange(n) + rng.uniform(seed, "replay", step, n)) / n)
+        u_XM = (np.arange(n) + rng.together(seed, "replay", block, n)) / n
+        self._draws, self._block = self._slots_of_all(u_XM), (block, n)
+        return self._draws[step % rng.STEPS]
 
-    def positions(self, u_M: Array) -> Array:
-        """Positions in `slot_N` for draws in [0, 1), of any shape."""
+    def _slots_of_all(self, u_XM: Array) -> list[Draw]:
+        """Draws of X steps."""
+        if len(self.tables) == 1:
+            return [{self.tables[0]: slot_M} for slot_M in self._slots(u_XM)[self.tables[0]]]
+        return [self._slots(u_M) for u_M in u_XM]
+
+    def _slots(self, u_M: Array) -> Draw:
+        """Slots for draws in [0, 1), of any shape where there is only one table."""
+        at_M = self._positions(u_M)
+        stretch_M = self.before_S.searchsorted(at_M, side="right") - 1
+        place_M = at_M + self.shift_S[stretch_M]
+        if len(self.tables) == 1:
+            return {self.tables[0]: self.slot_P[0][place_M].astype(np.int64)}
+        table_M = self.table_S[stretch_M]
+        return {
+            name: self.slot_P[k][place_M[table_M == k]].astype(np.int64)
+            for k, name in enumerate(self.tables)
+            if (table_M == k).any()
+        }
+
+    def _positions(self, u_M: Array) -> Array:
         if len(self.count_K) == 1:
-            return np.minimum((u_M * self.count_K[0]).astype(np.int64), self.count_K[0] - 1)
+            return np.minimum((u_M * self.kept).astype(np.int64), self.kept - 1)
         k_M = np.minimum(np.searchsorted(self.upto_K, u_M, side="right"), len(self.upto_K) - 1)
         inside_M = (u_M - self.from_K[k_M]) / (self.upto_K[k_M] - self.from_K[k_M])
         return self.first_K[k_M] + np.clip(
             (inside_M * self.count_K[k_M]).astype(np.int64), 0, self.count_K[k_M] - 1
         )
+
+
+def _concatenated(parts: Sequence[Array]) -> Array:
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _probabilities(shares: Sequence[tuple[float, float]]) -> Array:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_engine.columns import Place, copied, joined
 from mtl_engine.errors import EngineError
-from mtl_engine.policies.base import TASK_SHIFT, Policy
+from mtl_engine.labels import Labels
+from mtl_engine.policies.allocation import Allocation
+from mtl_engine.policies.base import Policy
 from mtl_engine.policies.slots import Slots
 from mtl_engine.types import Array, Json, Rows, Target
 
 SEGMENT_BYTES = (
     1 << 20
 )  # of one segment's columns, about: what a checkpoint rewrites when one row in it changed
+_VERSIONS = count(1)  # never the same twice, so that a table made anew is not taken for an old one
+
+Segments = dict[str, tuple[int, dict[str, Tensor]]]
+"""Version and columns of every range of slots ("0", "1", ...) and of the order of slots ("order.0", ...)."""
 
 
 @dataclass(slots=True)
@@ -29,26 +37,37 @@ class Outputs:
 
 
 class ReplayTable:
-    """Rows of one input table. Letters as in `types`; a slot whose `owner_M` is -1 is empty."""
+    """Rows of one input table. Letters as in `types`."""
 
-    def __init__(
-        self, name: str, capacity: int, policy: Policy, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, name: str, capacity: int, policy: Policy, seed: int, place: Place) -> None:
         self.name = name
-        self.device = device
-        self.slots = Slots(policy, capacity, seed, name)
-        self.owner_M = np.full(capacity, -1, np.int64)  # number of the task that a row is kept for
+        self.place = place
+        self.allocation = Allocation(policy, capacity, seed, name)
         self.x: Tensor | None = None
         self.length_M: Array | None = None
-        self.targets: dict[str, Target] = {}  # with weights, 0 where a row has no label of the task
-        self.plain: dict[str, bool] = {}  # every row of the table has weight 1 for this task
+        self.targets: dict[str, Labels] = {}
         self.outputs: dict[str, Outputs] = {}
-        self.version = np.ones(1, np.int64)  # of each segment
+        self.version = np.full(1, next(_VERSIONS))  # of each segment
         self.stride = capacity  # slots of a segment
+        self._views: list[dict[str, Tensor]] = []  # of the segments; empty = to be made
+        self._orders: dict[str, tuple[int, int]] = {}  # (changes, version) of the order of slots
+
+    @property
+    def slots(self) -> Slots:
+        return self.allocation.slots
 
     @property
     def capacity(self) -> int:
         return self.slots.capacity
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.slots.filled_G.sum())
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all columns; on the host their memory is taken as rows are written."""
+        return sum(column.numel() * column.element_size() for column in self._columns().values())
 
     def pass_by(self, owner: int, class_B: Array, least: float) -> bool:
         """Whether rows of one task are only counted, since not even the smallest of their draws keeps one."""
@@ -62,199 +81,211 @@ class ReplayTable:
         uniform_B: Array,
         outputs: Mapping[str, Outputs],
     ) -> bool:
-        """Keep what the policy keeps; True when a slot changed its owner or group."""
+        """Keep what the policy keeps; True when `order` changed."""
         offered = np.flatnonzero(owner_B >= 0)
         if not offered.size or not self.capacity:
             return False
         if len(offered) < len(rows):
             owner_B, class_B, uniform_B = owner_B[offered], class_B[offered], uniform_B[offered]
-        before = self.slots.rearranged
-        slot_B = self.slots.place(self.slots.policy.key_B(owner_B, class_B), uniform_B)
-        if self.slots.rearranged != before:
-            self.owner_M[self.slots.group_M < 0] = -1
+        slot_B, changed = self.allocation.place(owner_B, class_B, uniform_B)
         kept = np.flatnonzero(slot_B >= 0)
-        if not kept.size:
-            return self.slots.rearranged != before
-        self._prepare(rows, outputs)
-        slot_N = slot_B[kept]
-        changed = self.slots.rearranged != before or bool(
-            (self.owner_M[slot_N] != owner_B[kept]).any()
-        )
-        self.owner_M[slot_N] = owner_B[kept]
-        self._write(slot_N, rows.take(offered[kept]), offered[kept], outputs)
-        self.version[np.unique(slot_N // self.stride)] += 1
+        if kept.size:
+            slot_N = slot_B[kept]
+            if self._is_new(rows, outputs):
+                self._prepare(rows, outputs)
+            self._write(slot_N, rows.take(offered[kept]), offered[kept], outputs)
+            self.version[slot_N // self.stride] = next(_VERSIONS)
         return changed
 
     def batch(self, slot_N: Array) -> tuple[Array | Tensor, Array | None, dict[str, Target]]:
-        """Inputs (on CPU an array), lengths and labels of some slots; a label without weights is there for every row."""
+        """Inputs (on the host an array), lengths and labels of some slots; a label without weights is there for every row."""
         x = self._inputs()
-        if self.device.type == "cpu":
+        if x.device.type == "cpu":
             x = x.numpy().take(slot_N, 0)
         else:
-            x = x.index_select(0, torch.from_numpy(slot_N).to(self.device))
+            x = x.index_select(0, torch.from_numpy(slot_N).to(x.device))
         length_N = None if self.length_M is None else self.length_M[slot_N]
-        targets = {
-            name: Target(t.y[slot_N]) if self.plain[name] else Target(t.y[slot_N], t.ones()[slot_N])
-            for name, t in self.targets.items()
-        }
-        return x, length_N, targets
+        return x, length_N, {name: labels.take(slot_N) for name, labels in self.targets.items()}
 
     def resize(self, capacity: int) -> None:
-        source, target = self.slots.resize(capacity)
-        move = np.arange(capacity)
-        move[target] = source
-        move = (
-            np.minimum(move, len(self.owner_M) - 1) if len(self.owner_M) else np.zeros(0, np.int64)
-        )
-        self.owner_M = _moved(self.owner_M, move, capacity)
-        self.owner_M[self.slots.group_M < 0] = -1
+        from_U, used_U = self.allocation.resize(capacity)
         if self.x is not None:
-            index = torch.from_numpy(move).to(self.device)
-            self.x = _moved_tensor(self.x, index, capacity)
-            for found in self.outputs.values():
-                found.z = _moved_tensor(found.z, index, capacity)
-        if self.length_M is not None:
-            self.length_M = _moved(self.length_M, move, capacity)
-        for name, t in self.targets.items():
-            self.targets[name] = Target(
-                _moved(t.y, move, capacity), _moved(t.ones(), move, capacity)
-            )
+            self.x = self._moved(self.x, self.x.shape[1:], from_U, used_U)
         for found in self.outputs.values():
-            found.width = _moved(found.width, move, capacity)
+            found.z = self._moved(found.z, found.z.shape[1:], from_U, used_U)
+            found.width = _moved(found.width, capacity, from_U, used_U)
+        if self.length_M is not None:
+            self.length_M = _moved(self.length_M, capacity, from_U, used_U)
+        for name, labels in self.targets.items():
+            self.targets[name] = labels.moved(capacity, from_U, used_U)
         self._cut()
 
     def remove_task(self, task: str, number: int) -> None:
-        mine = np.flatnonzero(self.owner_M == number)
-        keys = np.unique(self.slots.key_G[self.slots.key_G >> TASK_SHIFT == number])
-        self.slots.remove(mine, keys)
-        self.owner_M[mine] = -1
-        for column in (self.targets, self.plain, self.outputs):
-            column.pop(task, None)
-        self.version += 1
+        self.allocation.remove_task(number)
+        self.targets.pop(task, None)
+        self.outputs.pop(task, None)
+        self._cut()
 
     def _inputs(self) -> Tensor:
         if self.x is None:
             raise EngineError(f"replay table {self.name} never got a row: there is nothing to read")
         return self.x
 
+    def _moved(
+        self, column: Tensor, shape: tuple[int, ...], source: Array, target: Array
+    ) -> Tensor:
+        new = self.place.zeros((self.capacity, *shape), column.dtype)
+        return copied(column, new, source, target)
+
+    def _is_new(self, rows: Rows, outputs: Mapping[str, Outputs]) -> bool:
+        known, kept = self.targets, self.outputs
+        return (
+            self.x is None
+            or any(name not in known for name in rows.targets)
+            or any(
+                name not in kept or kept[name].z.shape[1] < new.z.shape[1]
+                for name, new in outputs.items()
+            )
+        )
+
     def _prepare(self, rows: Rows, outputs: Mapping[str, Outputs]) -> None:
-        """Columns for what these rows bring for the first time, and room for wider labels and outputs."""
+        """Columns for what these rows bring for the first time, and room for wider outputs."""
         n = self.capacity
         if self.x is None:
-            self.x = torch.zeros(
-                (n, *rows.x.shape[1:]), dtype=torch.from_numpy(rows.x[:1]).dtype, device=self.device
-            )
+            dtype = torch.from_numpy(rows.x[:1]).dtype
+            self.x = self.place.zeros((n, *rows.x.shape[1:]), dtype)
             self.length_M = None if rows.length is None else np.zeros(n, np.int32)
             self._cut()
+        first = not self.targets
         for name, target in rows.targets.items():
-            shape = (n, *target.y.shape[1:])
             if name not in self.targets:
-                self.targets[name] = Target(
-                    np.zeros(shape, target.y.dtype), np.zeros(shape, np.float32)
-                )
-                self.plain[name] = not (self.owner_M >= 0).any()
-            elif self.targets[name].y.shape != shape:
-                self.targets[name] = self.targets[name].padded(shape[-1])
+                self.targets[name] = Labels.empty(n, target, plain=first)
         for name, new in outputs.items():
+            width = new.z.shape[1]
             if name not in self.outputs:
-                zeros = torch.zeros((n, new.z.shape[1]), dtype=new.z.dtype, device=self.device)
-                self.outputs[name] = Outputs(zeros, np.zeros(n, np.int32))
+                z = self.place.zeros((n, width), new.z.dtype)
+                self.outputs[name] = Outputs(z, np.zeros(n, np.int32))
             known = self.outputs[name]
-            if known.z.shape[1] < new.z.shape[1]:
-                known.z = torch.nn.functional.pad(
-                    known.z, (0, 2 * new.z.shape[1] - known.z.shape[1])
-                )
-                self.version += 1
+            if known.z.shape[1] < width:
+                width = max(width, known.z.shape[1] * 9 // 8)  # room for some classes more
+                known.z = self._moved(known.z, (width,), np.arange(n), np.arange(n))
+        self._views.clear()
 
     def _write(
         self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]
     ) -> None:
-        slots = torch.from_numpy(slot_N).to(self.device)
-        self._inputs().index_copy_(0, slots, torch.from_numpy(rows.x).to(self.device))
+        x = self._inputs()
+        slots = torch.from_numpy(slot_N)
+        x.index_copy_(0, slots.to(x.device), torch.from_numpy(rows.x).to(x.device))
         if self.length_M is not None and rows.length is not None:
             self.length_M[slot_N] = rows.length
-        for name, kept in self.targets.items():
-            new = rows.targets.get(name)
-            weight_M = kept.ones()
-            weight_M[slot_N] = 0.0
-            if new is None:
-                self.plain[name] = False
-                continue
-            new = new.padded(kept.y.shape[-1])
-            kept.y[slot_N] = new.y
-            weight_M[slot_N] = new.ones()
-            self.plain[name] = self.plain[name] and (
-                new.weight is None or bool((new.weight == 1).all())
-            )
+        for name, labels in self.targets.items():
+            before = labels.y, labels.weight
+            labels.put(slot_N, rows.targets.get(name))
+            if labels.y is not before[0] or labels.weight is not before[1]:
+                self._views.clear()
         for name, known in self.outputs.items():
             known.width[slot_N] = 0
             if name in outputs:
-                z_NC = outputs[name].z[torch.from_numpy(row_N).to(self.device)]
-                known.z[slots, : z_NC.shape[1]] = z_NC
+                z_BC = outputs[name].z
+                z_NC = z_BC[torch.from_numpy(row_N).to(z_BC.device)].to(known.z.device)
+                known.z[slots.to(known.z.device), : z_NC.shape[1]] = z_NC
                 known.width[slot_N] = outputs[name].width[row_N]
 
     def state(self) -> tuple[Json, dict[str, Array]]:
-        meta, arrays = self.slots.state()
-        return {**meta, "plain": dict(self.plain)}, {**arrays, "owner_M": self.owner_M}
+        """Of the slots all but their order, which lies in segments."""
+        meta, arrays = self.allocation.state()
+        plain = {name: labels.plain for name, labels in self.targets.items()}
+        return {**meta, "plain": plain, "outputs": list(self.outputs)}, arrays
 
-    def segments(self) -> dict[int, tuple[int, dict[str, Tensor]]]:
+    def segments(self) -> Segments:
         if self.x is None:
             return {}
-        columns = {"x": self.x}
-        if self.length_M is not None:
-            columns["length"] = torch.from_numpy(self.length_M)
-        for name, t in self.targets.items():
-            columns |= {
-                f"y.{name}": torch.from_numpy(t.y),
-                f"weight.{name}": torch.from_numpy(t.ones()),
-            }
-        for name, found in self.outputs.items():
-            columns |= {f"z.{name}": found.z, f"width.{name}": torch.from_numpy(found.width)}
-        cuts = [slice(k * self.stride, (k + 1) * self.stride) for k in range(len(self.version))]
+        if not self._views:
+            columns = self._columns()
+            cuts = [slice(k * self.stride, (k + 1) * self.stride) for k in range(len(self.version))]
+            self._views = [{name: column[cut] for name, column in columns.items()} for cut in cuts]
+        versions = self.version.tolist()
+        found: Segments = {
+            str(k): (version, view)
+            for k, (version, view) in enumerate(zip(versions, self._views, strict=True))
+        }
+        for name, (changes, slot_P) in self.allocation.orders().items():
+            found |= self._order_segments(name, changes, slot_P)
+        return found
+
+    def _order_segments(self, name: str, changes: int, slot_P: Array) -> Segments:
+        if self._orders.get(name, (-1, 0))[0] != changes:
+            self._orders[name] = (changes, next(_VERSIONS))
+        version, size = self._orders[name][1], SEGMENT_BYTES // slot_P.itemsize
+        parts = [slot_P[start : start + size] for start in range(0, len(slot_P), size)]
         return {
-            k: (int(self.version[k]), {name: column[cut] for name, column in columns.items()})
-            for k, cut in enumerate(cuts)
+            f"{name}.{k}": (version, {"slot": torch.from_numpy(part)})
+            for k, part in enumerate(parts)
         }
 
+    def _columns(self) -> dict[str, Tensor]:
+        """All columns by name; those of the order are not among them."""
+        columns = {} if self.x is None else {"x": self.x}
+        if self.length_M is not None:
+            columns["length"] = torch.from_numpy(self.length_M)
+        for name, labels in self.targets.items():
+            for key, column in labels.columns(name).items():
+                columns[key] = torch.from_numpy(column)
+        for name, found in self.outputs.items():
+            columns |= {f"z.{name}": found.z, f"width.{name}": torch.from_numpy(found.width)}
+        return columns
+
     def load_state(
-        self, meta: Json, arrays: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+        self, meta: Json, arrays: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        self.slots.load_state(meta, arrays)
-        self.owner_M = np.array(arrays["owner_M"], np.int64)
-        self.plain = {name: bool(plain) for name, plain in meta["plain"].items()}
-        if not parts:
-            return
-        columns = {
-            name: torch.cat([torch.as_tensor(part[name]) for part in parts]) for name in parts[0]
+        orders = {
+            name: np.concatenate([np.asarray(part["slot"]) for part in found])
+            for name in self.allocation.orders()
+            if (found := _numbered(segments, f"{name}."))
         }
-        self.x = columns["x"].to(self.device, copy=True)
-        self.length_M = columns["length"].numpy().copy() if "length" in columns else None
-        for name in self.plain:
-            self.targets[name] = Target(
-                columns[f"y.{name}"].numpy().copy(), columns[f"weight.{name}"].numpy().copy()
-            )
-        for name in [key[2:] for key in columns if key.startswith("z.")]:
-            self.outputs[name] = Outputs(
-                columns[f"z.{name}"].to(self.device, copy=True),
-                columns[f"width.{name}"].numpy().copy(),
-            )
+        self.allocation.load_state(meta, arrays, orders)
+        parts = _numbered(segments, "")
+        if parts:
+            self._load_columns(meta, parts)
         self._cut()
+
+    def _load_columns(self, meta: Json, parts: list[Mapping[str, Any]]) -> None:
+        sizes, host = [len(part["x"]) for part in parts], Place(torch.device("cpu"))
+        self.x = joined(self.place, "x", parts, sizes)
+        if "length" in parts[0]:
+            self.length_M = joined(host, "length", parts, sizes).numpy()
+        self.targets = {
+            name: Labels.joined(name, parts, sizes, plain=plain)
+            for name, plain in meta["plain"].items()
+        }
+        self.outputs = {
+            name: Outputs(
+                joined(self.place, f"z.{name}", parts, sizes),
+                joined(host, f"width.{name}", parts, sizes).numpy(),
+            )
+            for name in meta["outputs"]
+        }
 
     def _cut(self) -> None:
         """Divide the slots into segments; every version moves on, because every segment's content may be new."""
         row_bytes = 64 + (0 if self.x is None else self.x[:1].numel() * self.x.element_size())
         self.stride = max(1, min(SEGMENT_BYTES // row_bytes, max(self.capacity, 1)))
-        newest = int(self.version.max(initial=0)) + 1
-        self.version = np.full(max(1, -(-self.capacity // self.stride)), newest, np.int64)
+        self.version = np.full(max(1, -(-self.capacity // self.stride)), next(_VERSIONS))
+        self._views.clear()
 
 
-def _moved(column: Array, move: Array, capacity: int) -> Array:
-    return column[move] if len(column) else np.zeros((capacity, *column.shape[1:]), column.dtype)
+def _numbered(segments: Mapping[str, Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """Segments called `name` and a number, in the order of their numbers."""
+    found = {
+        int(key[len(name) :]): part
+        for key, part in segments.items()
+        if key.startswith(name) and key[len(name) :].isdigit()
+    }
+    return [found[k] for k in sorted(found)]
 
 
-def _moved_tensor(column: Tensor, index: Tensor, capacity: int) -> Tensor:
-    return (
-        column.index_select(0, index)
-        if len(column)
-        else column.new_zeros((capacity, *column.shape[1:]))
-    )
+def _moved(column: Array, capacity: int, source: Array, target: Array) -> Array:
+    new = np.zeros((capacity, *column.shape[1:]), column.dtype)
+    new[target] = column[source]
+    return new

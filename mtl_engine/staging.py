@@ -15,7 +15,7 @@ from mtl_engine.teacher import Teacher
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Json
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
@@ -35,6 +35,7 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
         "registry": trainer.registry.state(),
         "replay": trainer.replay.state(),
         "weighting": trainer.weighting.state(),
+        "strategy": trainer.strategy.state(),
         "held_out": held_out.state(),
     }.items():
         meta[name] = part
@@ -61,7 +62,8 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
     meta = found.meta
     if meta.get("schema") != SCHEMA:
         raise StateError(
-            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}"
+            f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}; "
+            "go on with the version that wrote it, or start anew on an empty state directory"
         )
     if (meta["average"] is None) != (trainer.average is None):
         raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
@@ -96,6 +98,7 @@ def _load(
     parameters = dict(trainer.model.named_parameters())
     trainer.optimizer.load_state(parameters, _copied("optim", tensors, device))
     trainer.weighting.load_state(meta["weighting"], _arrays("weighting", tensors))
+    trainer.strategy.load_state(meta.get("strategy", {}), _copied("strategy", tensors, device))
     trainer.replay.load_state(
         meta["replay"], _arrays("replay", tensors), _segments("replay", segments)
     )
@@ -118,7 +121,9 @@ def _load(
 def forget(trainer: Trainer, name: str, number: int) -> None:
     """Remove everything that a task left in the parts of the trainer."""
     if name in trainer.model.table_of:
-        trainer.optimizer.remove(trainer.model.remove_head(name))
+        gone = trainer.model.remove_head(name)
+        trainer.optimizer.remove(gone)
+        trainer.strategy.forget(gone)
         if trainer.average is not None:
             trainer.average.sync(dict(trainer.model.named_parameters()), trainer.step_count)
     trainer.replay.remove_task(name, number)
@@ -150,8 +155,8 @@ def describe(trainer: Trainer, weights: str) -> Json:
     tables = {
         name: {
             "capacity": table.capacity,
-            "rows": int((table.owner_M >= 0).sum()),
-            "bytes": _num_bytes(table.segments()),
+            "rows": table.num_rows,
+            "bytes": table.num_bytes,
         }
         for name, table in trainer.replay.tables.items()
     }
@@ -173,14 +178,6 @@ def finite(trainer: Trainer) -> bool:
     sums = [p.detach().float().sum() for p in trainer.model.parameters()]
     sums += [value.float().sum() for value in trainer.weights().values()]
     return bool(torch.isfinite(torch.stack(sums)).all())
-
-
-def _num_bytes(segments: Mapping[int, tuple[int, dict[str, Tensor]]]) -> int:
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for _, columns in segments.values()
-        for tensor in columns.values()
-    )
 
 
 def _named(part: str, values: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -92,10 +92,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Array | Tensor]) -> FileInfo
     return FileInfo(path.name, digest.hexdigest(), size)
 
 
-def read_tensors(path: Path) -> dict[str, Array]:
-    """All tensors of a .safetensors file; StateError when anything about the file is not as it must be."""
+def read_tensors(path: Path, *, mapped: bool = False) -> dict[str, Array]:
+    """All tensors of a .safetensors file; StateError when anything about the file is not as it must be.
+
+    `mapped`: they are read when they are looked at, and need no memory that the kernel could not take back; what is
+    written to them does not reach the file.
+    """
     try:
-        content = np.fromfile(path, np.uint8)
+        content = _mapped(path) if mapped else np.fromfile(path, np.uint8)
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error}") from error
     length = int.from_bytes(content[:8].tobytes(), "little")
@@ -129,6 +133,12 @@ def read_tensors(path: Path) -> dict[str, Array]:
     if end != len(data):
         raise StateError(f"{path} has {len(data) - end} bytes that no tensor claims")
     return found
+
+
+def _mapped(path: Path) -> Array:
+    if not path.stat().st_size:
+        return np.zeros(0, np.uint8)
+    return np.asarray(np.memmap(path, np.uint8, mode="c"))
 
 
 def sha256(path: Path) -> str:

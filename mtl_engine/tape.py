@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,14 +16,52 @@ _relu_backward: Any = _ATEN.threshold_backward.default
 _norm_backward: Any = _ATEN.native_layer_norm_backward.default
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The gradient of y = x W^T + b before it is multiplied out: dW = g^T x, db = sum_B g.
+
+    Plain gradient descent needs no more: its length is known from the factors, and it can be subtracted from the weights
+    without ever being stored.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    x_BI: Tensor
+    g_BO: Tensor
+
+    def square_bound(self) -> float:
+        """|g|^2 (|x|^2 + B), which |dW|^2 + |db|^2 is never above; on CPU, where a number costs no wait."""
+        x, g = self.x_BI.reshape(-1), self.g_BO.reshape(-1)
+        return torch.dot(g, g).item() * (torch.dot(x, x).item() + len(self.g_BO))
+
+    def square(self) -> float:
+        """|dW|^2 + |db|^2 = sum over pairs of rows of (g g^T) (x x^T + 1), or from dW itself where that is less work."""
+        g, x = self.g_BO, self.x_BI
+        if len(g) * (g.shape[1] + x.shape[1]) > g.shape[1] * x.shape[1]:
+            return (g.t() @ x).square_().sum().item() + g.sum(0).square_().sum().item()
+        pairs_BB = (x @ x.t()).add_(1.0)
+        return max(torch.dot((g @ g.t()).reshape(-1), pairs_BB.reshape(-1)).item(), 0.0)
+
+    def descend(self, lr: float) -> None:
+        """W <- W - lr dW and b <- b - lr db, each in one operation."""
+        self.weight.addmm_(self.g_BO.t(), self.x_BI, alpha=-lr)
+        self.bias.add_(self.g_BO.sum(0), alpha=-lr)
+
+    def multiply(self) -> None:
+        """Into the `grad` of weights and bias."""
+        _add(self.weight, self.g_BO.t() @ self.x_BI)
+        _add(self.bias, self.g_BO.sum(0))
+
+
 class Tape:
     """One way through Linear, LayerNorm and ReLU layers, and back.
 
-    y = x W^T + b: dW = g^T x, db = sum_B g, dx = g W. ReLU: dx = g where y > 0. LayerNorm: torch's kernel.
+    y = x W^T + b: dx = g W, and a `Product` for W and b. ReLU: dx = g where y > 0. LayerNorm: torch's kernel.
     """
 
-    def __init__(self, layers: Iterable[nn.Module]) -> None:
+    def __init__(self, layers: Iterable[nn.Module], products: list[Product]) -> None:
         self._layers = list(layers)
+        self._products = products
         self._saved: list[tuple[Tensor, ...]] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,11 +86,12 @@ class Tape:
         return x
 
     def backward(self, g: Tensor, *, needs_input: bool) -> Tensor | None:
-        """Gradients of the parameters, and of the input if it is needed."""
+        """Adds the products of Linear layers to the list and gradients to other parameters; returns the input's, if needed."""
         for at in range(len(self._layers) - 1, -1, -1):
             layer, (x, *more) = self._layers[at], self._saved[at]
             if isinstance(layer, nn.Linear):
-                linear_grads(layer.weight, layer.bias, x, g)
+                if layer.weight.requires_grad:  # not frozen
+                    self._products.append(Product(layer.weight, layer.bias, x, g))
                 if at == 0 and not needs_input:
                     return None
                 g = g @ layer.weight
@@ -64,13 +104,6 @@ class Tape:
                     _add(layer.weight, of[0])
                     _add(layer.bias, of[1])
         return g
-
-
-def linear_grads(weight: Tensor, bias: Tensor, x: Tensor, g: Tensor) -> None:
-    """Gradients of y = x W^T + b, where W is not frozen."""
-    if weight.requires_grad:
-        _add(weight, g.t() @ x)
-        _add(bias, g.sum(0))
 
 
 def _add(parameter: Tensor, g: Tensor) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_engine.average import Average
+from mtl_engine.batch import Joined
 from mtl_engine.model import Model, TrunkSpec
 from mtl_engine.registry import Registry
 from mtl_engine.tasks.base import TaskType
@@ -35,6 +37,16 @@ class Teacher:
         copied.load_tensors({**copied.tensors(), **values})
         kinds = {name: copy.deepcopy(registry.tasks[name].kind) for name in model.table_of}
         return cls(copied, kinds, step, version)
+
+    @classmethod
+    def following(cls, model: Model, values: Mapping[str, Tensor], registry: Registry) -> Teacher:
+        """`model` with `values` for its parameters, which are not copied: the teacher moves with them, and with `model`'s buffers."""
+        copied = copy.deepcopy(model)
+        for name, parameter in copied.named_parameters():
+            parameter.data = values[name]
+        for name, buffer in model.named_buffers():
+            copied.get_buffer(name).data = buffer
+        return cls(copied, {name: registry.tasks[name].kind for name in model.table_of}, 0, 0)
 
     def knows(self, task: str) -> bool:
         return self.model.columns(task) > 0
@@ -98,15 +110,28 @@ class Teacher:
         return cls(model, kinds, int(meta["step"]), 1)
 
 
-class Lesson:
-    """The teacher's answers for one batch, computed when they are first asked for."""
+class Follower:
+    """A teacher with averaged weights, which moves with them; made anew where the model changes."""
 
-    def __init__(
-        self, teacher: Teacher | None, table: str, x: Tensor, length_B: Tensor | None
-    ) -> None:
-        self._teacher = teacher
-        self._inputs = (table, x, length_B)
+    def __init__(self, average: Average) -> None:
+        self._average = average
+        self._values: Mapping[str, Tensor] | None = None
+        self._teacher: Teacher | None = None
+
+    def of(self, model: Model, registry: Registry) -> Teacher:
+        if self._teacher is None or self._values is not self._average.values:
+            self._values = self._average.values
+            self._teacher = Teacher.following(model, self._values, registry)
+        return self._teacher
+
+
+class Lesson:
+    """The teachers' answers for one batch, computed when they are first asked for."""
+
+    def __init__(self, teacher: Teacher | None, follower: Teacher | None, joined: Joined) -> None:
+        self._teacher, self._follower, self._joined = teacher, follower, joined
         self._f_BD: Tensor | None = None
+        self._f_MD: Tensor | None = None
 
     def knows(self, task: str) -> bool:
         return self._teacher is not None and self._teacher.knows(task)
@@ -116,8 +141,22 @@ class Lesson:
         if self._teacher is None or not self._teacher.knows(kind.name):
             return None
         if self._f_BD is None:
-            self._f_BD = self._teacher.features(*self._inputs)
-        f_BD = self._f_BD
-        if row_B is not None:
-            f_BD = f_BD.index_select(0, torch.from_numpy(row_B).to(f_BD.device))
-        return kind.standard(self._teacher.outputs(kind.name, f_BD))
+            j = self._joined
+            self._f_BD = self._teacher.features(j.table, j.x, j.length_B)
+        return _standard(self._teacher, kind, self._f_BD, row_B)
+
+    def averaged(self, kind: TaskType, memory_M: Array | None) -> Tensor | None:
+        """Outputs of averaged weights for a task's replayed rows, positions among them (None = all)."""
+        if self._follower is None:
+            return None
+        if self._f_MD is None:
+            j, s = self._joined, self._joined.num_stream
+            length_M = None if j.length_B is None else j.length_B[s:]
+            self._f_MD = self._follower.features(j.table, j.x[s:], length_M)
+        return _standard(self._follower, kind, self._f_MD, memory_M)
+
+
+def _standard(teacher: Teacher, kind: TaskType, f_BD: Tensor, row_B: Array | None) -> Tensor:
+    if row_B is not None:
+        f_BD = f_BD.index_select(0, torch.from_numpy(row_B).to(f_BD.device))
+    return kind.standard(teacher.outputs(kind.name, f_BD))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from mtl_engine import batch
 from mtl_engine.average import Average
-from mtl_engine.backprop import AutogradPass, Factor, HandPass, Pass, summed
+from mtl_engine.backprop import AutogradPass, HandPass, Parts, Pass, gradient, summed
 from mtl_engine.batch import Joined
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
@@ -21,24 +20,12 @@ from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Draw, Replay
+from mtl_engine.row_gradients import boundary
+from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
-from mtl_engine.teacher import Lesson, Teacher
+from mtl_engine.teacher import Follower, Lesson, Teacher
 from mtl_engine.types import Rows, StepReport
 from mtl_engine.weightings.base import Weighting
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a step needs to know beside its parts."""
-
-    replay_batch: int
-    warm_steps: int  # steps in which a new head on a trained encoder leaves the trunk alone
-    focus_share: (
-        float  # factor on the replay share of the task in focus, whose rows the stream brings
-    )
-    teacher_every: int  # steps between two teachers where no switch makes one; 0 = only at switches
-    autocast: bool  # bfloat16 forward
-    clip_norm: float  # longest gradient over all parameters; 0 = any
 
 
 class Trainer:
@@ -49,17 +36,25 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.registry, self.model, self.optimizer, self.replay = registry, model, optimizer, replay
         self.strategy, self.weighting, self.settings = strategy, weighting, settings
-        self.make_pass: type[AutogradPass | HandPass] = (
-            AutogradPass if settings.autocast else HandPass
-        )
+        self.make_pass: type[AutogradPass | HandPass] = AutogradPass if settings.autocast else HandPass  # fmt: skip
         self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
+        self.averaged = False  # whether the average is evaluated, published and taught with
         self.teacher: Teacher | None = None
         self.teacher_version = 0
+        self.follower: Follower | None = None  # where the strategy learns from averaged weights
         self.step_count = 0
         self.skipped_steps = 0
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
+
+    def averages(self, decay: float, *, published: bool) -> None:
+        """Average the weights from now on, where they are `published` or the strategy learns from them."""
+        self.averaged = published
+        if published or self.strategy.averages:
+            self.average = Average(decay)
+            self.average.sync(dict(self.model.named_parameters()), 0)
+            self.follower = Follower(self.average) if self.strategy.averages else None
 
     @torch.no_grad()
     def step(self, blocks: Sequence[Rows]) -> StepReport:
@@ -77,15 +72,18 @@ class Trainer:
             tasks = self._forward(joined, way)
         with torch.enable_grad():
             losses = self.strategy.losses(Step(tasks))
-        parts = self._parts(losses, tasks, sum(self._used(j, tasks) for j in joined))
+            beside = self.strategy.references(Step(tasks)) if self.strategy.corrects else {}
+        num_rows = sum(self._used(j, tasks) for j in joined)
+        parts = self._parts(losses, tasks, num_rows)
+        references: Parts = self._parts(beside, tasks, num_rows) if beside else ()
         value = _value(parts)
         self.step_count = number
         if self.drift is not None:
             self.drift.see(number, joined, tasks)
-        skipped = not math.isfinite(value) or not self._update(parts, way)
+        skipped = not math.isfinite(value) or not self._update(parts, references, way)
         if skipped:
             self.skipped_steps += 1
-        elif parts:
+        elif tasks:
             self._remember(number, joined, tasks)
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
@@ -106,15 +104,17 @@ class Trainer:
 
     def weights(self) -> Mapping[str, Tensor]:
         """The parameters to evaluate, publish and teach with, by name."""
-        return self.average.values if self.average is not None else {}
+        return self.average.values if self.average is not None and self.averaged else {}
 
     def refresh_teacher(self) -> None:
-        """The model as it is now becomes the teacher, if the strategy has one."""
-        if self.strategy.distils and self.step_count:
+        """The model as it is now becomes the teacher, and is what the strategy consolidates, if it does either."""
+        step, strategy = self.step_count, self.strategy
+        if strategy.consolidates and step:
+            strategy.consolidate(boundary(self.model, self.registry, self.replay, step))
+        if strategy.distils and step:
             self.teacher_version += 1
-            self.teacher = Teacher.of(
-                self.model, self.weights(), self.registry, self.step_count, self.teacher_version
-            )
+            version = self.teacher_version
+            self.teacher = Teacher.of(self.model, self.weights(), self.registry, step, version)
 
     def _stream(self, blocks: Sequence[Rows]) -> dict[str, Rows]:
         by_table: dict[str, list[Rows]] = {}
@@ -160,7 +160,7 @@ class Trainer:
 
     def rearrange(self) -> None:
         """Divide the buffer among the tables in use."""
-        if self.strategy.replays:
+        if self.strategy.remembers:
             in_use = self.model.table_of
             tasks_of = {
                 table: [name for name in in_use if in_use[name] == table]
@@ -192,9 +192,10 @@ class Trainer:
     def _forward(self, joined: Sequence[Joined], way: Pass) -> dict[str, TaskStep]:
         """One encode a table, one trunk, one gather a head."""
         way.features(joined)
+        follower = self.follower and self.follower.of(self.model, self.registry)
         found: dict[str, TaskStep] = {}
         for part, j in enumerate(joined):
-            lesson = Lesson(self.teacher, j.table, j.x, j.length_B)
+            lesson = Lesson(self.teacher, follower, j)
             for name, table in self.model.table_of.items():
                 if table == j.table and self.model.columns(name):
                     step = self._task_step(name, j, lesson, way, part)
@@ -216,15 +217,13 @@ class Trainer:
         if self.strategy.keeps and len(members.memory_y):
             slot_M = joined.slot_M if members.memory_M is None else joined.slot_M[members.memory_M]
             kept = batch.stored(self.replay.tables[joined.table], name, slot_M, columns)
-        weight = members.weight
+        weight = None if members.weight is None else torch.from_numpy(members.weight)
         return TaskStep(
             name=name,
             kind=task.kind,
             z_BC=z_BC,
             y=torch.from_numpy(members.y).to(device, non_blocking=True),
-            weight=None
-            if weight is None
-            else torch.from_numpy(weight).to(device, non_blocking=True),
+            weight=None if weight is None else weight.to(device, non_blocking=True),
             num_stream=members.num_stream,
             stream_y=members.stream_y,
             memory_y=members.memory_y,
@@ -232,6 +231,7 @@ class Trainer:
             teacher=lambda: lesson.z(task.kind, members.row_B),
             rows=members.row_B,
             leaf=way.leaf(name),
+            averaged=lambda: lesson.averaged(task.kind, members.memory_M),
         )
 
     def _used(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> int:
@@ -242,24 +242,28 @@ class Trainer:
             return len(joined)
         return int(np.unique(np.concatenate([np.zeros(0, np.int64), *partial])).size)
 
-    def _parts(
-        self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], num_rows: int
-    ) -> list[tuple[Tensor, Factor]]:
-        """Loss and weight * loss_weight * (rows of the task / rows) of every task; the sum of their products is trained on."""
+    def _parts(self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], n: int) -> Parts:
+        """Loss and weight * loss_weight * (rows of the task / n rows) of every task; the sum of their products is trained on."""
         weigh = self.weighting.weigh(losses) if losses else {}
-        found: list[tuple[Tensor, Factor]] = []
-        for name, loss in losses.items():
-            share = tasks[name].z_BC.shape[0] / num_rows
-            found.append((loss, weigh[name] * self.registry.tasks[name].spec.loss_weight * share))
-        return found
+        of = self.registry.tasks
+        return [
+            (loss, weigh[name] * of[name].spec.loss_weight * (tasks[name].z_BC.shape[0] / n))
+            for name, loss in losses.items()
+        ]
 
-    def _update(self, parts: Sequence[tuple[Tensor, Factor]], way: Pass) -> bool:
+    def _update(self, parts: Parts, references: Parts, way: Pass) -> bool:
         """Whether the gradients were finite; where not, nothing is updated."""
         if not any(loss.requires_grad for loss, _ in parts):
             return True  # only frozen parameters, or no labelled row
         self.optimizer.zero_grad()
-        way.backward(parts)
-        if not self.optimizer.step(self.settings.clip_norm):
+        beside = gradient(way, references, self.optimizer.parameters) if references else {}
+        products = way.backward(parts)
+        if self.strategy.corrects:
+            for product in products:
+                product.multiply()
+            products = ()
+            self.strategy.correct(self.optimizer.parameters, beside)
+        if not self.optimizer.step(self.settings.clip_norm, products):
             return False
         if self.average is not None:
             self.average.update(self.step_count)
@@ -268,7 +272,7 @@ class Trainer:
     def _remember(
         self, number: int, joined: Sequence[Joined], tasks: Mapping[str, TaskStep]
     ) -> None:
-        if not self.strategy.replays:
+        if not self.strategy.remembers:
             return
         for j in joined:
             if j.stream is not None:
@@ -289,7 +293,7 @@ class Trainer:
             self.refresh_teacher()
 
 
-def _value(parts: Sequence[tuple[Tensor, Factor]]) -> float:
+def _value(parts: Parts) -> float:
     """What is trained on, as a number: the only wait for the device in a step."""
     total = summed(parts)
     return 0.0 if total is None else total.item()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon import releases, vitals
-from daemon.commands.shared import Call, Timeout, ago, columns, size, told, verb, verified
+from daemon.commands.shared import Call, Timeout, told, verb, verified
+from daemon.commands.words import ago, columns, size
 from daemon.errors import IntegrityError, Refused
 from daemon.identity import id_tuple
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from daemon import client, releases, vitals
 from daemon.commands.checkpoint import current, directories
-from daemon.commands.shared import ago, size
+from daemon.commands.words import ago, size
 from daemon.errors import DaemonError, IntegrityError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import typer
 from daemon import finite, vitals
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.pause import seconds
-from daemon.commands.shared import Call, DryRun, columns, fit, note, size, task_names, verb
-from daemon.commands.words import fields, hang, several
+from daemon.commands.shared import Call, DryRun, task_names, verb
+from daemon.commands.words import columns, fields, fit, hang, note, several, size
 from daemon.errors import ConfigError, Refused
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from daemon.commands import checks, server_checks
-from daemon.commands.shared import WIDTH, Call, verb
+from daemon.commands.shared import Call, verb
+from daemon.commands.words import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

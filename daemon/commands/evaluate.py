@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from daemon.commands.shared import Call, Timeout, columns, fit, verb
+from daemon.commands.shared import Call, Timeout, verb
+from daemon.commands.words import columns, fit
 from daemon.errors import ConfigError
 from daemon.strict import nearest
 

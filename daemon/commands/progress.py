@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from daemon.commands.shared import ago
+from daemon.commands.words import ago
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -14,8 +14,8 @@ from daemon import vitals
 from daemon.commands.progress import Progress
 from daemon.commands.rows import read
 from daemon.commands.rows.part import Pictures
-from daemon.commands.shared import Call, DryRun, note, size, task_names, verb
-from daemon.commands.words import several
+from daemon.commands.shared import Call, DryRun, task_names, verb
+from daemon.commands.words import note, several, size
 from daemon.condition import is_running
 from daemon.errors import ConfigError, DaemonError
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from daemon import early
-from daemon.commands.shared import Call, Output, note, verb
+from daemon.commands.shared import Call, Output, verb
+from daemon.commands.words import note
 from daemon.config import load
 
 

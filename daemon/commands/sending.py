@@ -10,8 +10,8 @@ import typer
 
 from daemon import finite
 from daemon import vitals as vitals_file
-from daemon.commands.shared import Call, DryRun, Timeout, note
-from daemon.commands.words import hang
+from daemon.commands.shared import Call, DryRun, Timeout
+from daemon.commands.words import hang, note
 from daemon.errors import ConfigError, NotRunning, Refused, TimedOut
 from daemon.strict import nearest
 

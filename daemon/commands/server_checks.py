@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daemon.commands.checks import Finding, numbers
-from daemon.commands.shared import size
-from daemon.commands.words import several
+from daemon.commands.words import several, size
 from daemon.errors import DaemonError, NotRunning
 
 if TYPE_CHECKING:

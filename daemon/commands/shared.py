@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,14 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import client, finite
+from daemon import client
 from daemon import vitals as vitals_file
+from daemon.commands.words import show
 from daemon.errors import IntegrityError, NotRunning
 from daemon.places import check_url, password_file, state_directory
 from daemon.types import Json
-
-WORD = 24  # letters; what is longer is no word and may be cut anywhere
-WIDTH = 80  # columns that a table may take: the narrowest terminal an operator has at night
 
 
 class Output(StrEnum):
@@ -126,10 +123,7 @@ class Call:
 
     def show(self, result: Any, table: Callable[[], Sequence[str]]) -> None:
         """Print a result: JSON as it is, or the lines that `table` makes of it."""
-        if self.output is Output.json:
-            sys.stdout.write(finite.dumps(result, indent=2, default=str) + "\n")
-        else:
-            sys.stdout.write("".join(f"{printable(line)}\n" for line in table()))
+        show(result, table, as_json=self.output is Output.json)
 
 
 def task_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -198,68 +192,3 @@ def verb(
         return command
 
     return decorate
-
-
-def columns(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> list[str]:
-    """Rows under headings, as wide as their widest cell; numbers to the right, the last column cut at WIDTH."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(headings), *cells]) for i in range(len(headings))]
-    right = [
-        bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
-        for i in range(len(headings))
-    ]
-    lines = [
-        "  ".join(
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [list(headings), *cells]
-    ]
-    return [fit(line) for line in lines]
-
-
-def fit(line: str) -> str:
-    """A line cut at WIDTH, between words where there are words, and a mark where something is missing."""
-    if len(line) <= WIDTH:
-        return line
-    kept, _, broken = line[: WIDTH - 1].rpartition(" ")
-    return f"{kept.rstrip()} …" if len(broken) < WORD else f"{line[: WIDTH - 1]}…"
-
-
-def printable(text: str) -> str:
-    """Text on one line that cannot steer the terminal: names and messages come from whoever can write to the log."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
-
-
-def note(message: str) -> None:
-    """Something the operator should read and a program should not parse: stderr."""
-    sys.stderr.write(f"{printable(message)}\n")
-
-
-def ago(seconds: float | None) -> str:
-    """A duration as people say it: 3 s, 12 min, 5 h, 9 d."""
-    if seconds is None:
-        return "-"
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def size(num_bytes: float | None) -> str:
-    """A size in binary units: 512 B, 3.1 MiB."""
-    if num_bytes is None:
-        return "-"
-    for unit in ("B", "KiB", "MiB"):
-        if num_bytes < 1024:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:.1f} GiB"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

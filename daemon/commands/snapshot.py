@@ -8,8 +8,8 @@ import typer
 
 from daemon import releases, vitals
 from daemon.commands import champion, snapshot_diff, snapshot_export
-from daemon.commands.shared import Call, Timeout, ago, columns, fit, size, verb, verified
-from daemon.commands.words import hang, plain
+from daemon.commands.shared import Call, Timeout, verb, verified
+from daemon.commands.words import ago, columns, fit, hang, plain, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import finite, releases
-from daemon.commands.shared import Call, columns, fit, size, verb
+from daemon.commands.shared import Call, verb
+from daemon.commands.words import columns, fit, size
 from daemon.errors import IntegrityError
 
 if TYPE_CHECKING:

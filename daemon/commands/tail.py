@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon import finite
-from daemon.commands.shared import Call, Output, printable, verb
-from daemon.commands.words import hang, plain
+from daemon.commands.shared import Call, Output, verb
+from daemon.commands.words import hang, plain, printable
 
 if TYPE_CHECKING:
     from daemon.journal import Journal, Line

@@ -11,10 +11,10 @@ import typer
 from daemon.commands import sending as log
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.sending import Change, Sending
-from daemon.commands.shared import Call, columns, task_names, verb
-from daemon.commands.words import fields
-from daemon.config import TASK_KEYS
+from daemon.commands.shared import Call, task_names, verb
+from daemon.commands.words import columns, fields
 from daemon.errors import ConfigError, Refused
+from daemon.keywords import TASK_KEYS
 from daemon.strict import nearest
 
 if TYPE_CHECKING:

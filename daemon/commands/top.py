@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import vitals as vitals_file
-from daemon.commands.shared import WIDTH, Call, Output, ago, columns, fit, printable, size, verb
-from daemon.commands.words import hang, plain
+from daemon.commands.shared import Call, Output, verb
+from daemon.commands.words import WIDTH, ago, columns, fit, hang, plain, printable, size
 from daemon.condition import HEALTHY, TRANSIENT, judge
 from daemon.errors import NotRunning
 

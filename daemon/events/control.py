@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from daemon import finite
 from daemon.encodings.names import shown
 from daemon.errors import BadEvent
 from daemon.events.document import document
@@ -60,5 +60,5 @@ def decision(kind: str, epoch: int, watermark: str, detail: Mapping[str, str]) -
         "source": SOURCE,
         "type": "mtl.control.v1",
         "datacontenttype": "application/json",
-        "data": json.dumps({"kind": kind, **detail}, separators=(",", ":")),
+        "data": finite.dumps({"kind": kind, **detail}, separators=(",", ":")),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from mtl_engine.policies.base import TASK_SHIFT, Policy
@@ -11,6 +13,8 @@ from mtl_engine.types import Array
 class Balanced(Policy):
     """A reservoir for each (task, class), as in Chrysakis and Moens 2020 ("Online continual learning from
     imbalanced data") but with fixed equal quotas, so that every group stays an exact uniform sample."""
+
+    mixes: ClassVar[bool] = False
 
     def key_B(self, task_B: Array | int, class_B: Array) -> Array:
         return (task_B << TASK_SHIFT) + class_B

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from mtl_engine.types import Array
 
@@ -10,7 +11,12 @@ TASK_SHIFT = 32  # a key is (task number << 32) + class
 
 
 class Policy(ABC):
-    """Splits the rows of a replay table into groups, each a uniform sample of what it was offered."""
+    """Splits the rows of a replay table into groups, each a uniform sample of what it was offered.
+
+    Where a group holds rows of one task only, `mixes` is False and the upper half of its key is the task's number.
+    """
+
+    mixes: ClassVar[bool] = True
 
     @abstractmethod
     def key_B(self, task_B: Array | int, class_B: Array) -> Array:

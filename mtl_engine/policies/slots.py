@@ -4,6 +4,9 @@ A group that has been offered n rows and has q slots keeps a uniform sample. For
 (i = 1 .. m), j = floor(U * (n + i)) replaces slot j iff j < q; of several rows for one slot the last
 wins, as it would one by one. A group whose quota shrinks loses slots uniformly at random, which keeps
 the sample uniform; one whose quota grows fills the new slots with the next rows (older ones are gone).
+
+All slots stand in one array, group after group: filling one moves a boundary and replacing one moves
+nothing, so both cost what is offered, whatever the capacity. New quotas lay the array out anew.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ from mtl_engine.types import Array, Json
 _PAIRS = 4096  # up to here comparing every pair of rows is faster than sorting them
 _ABOVE = 1 + 1e-9  # above every rounding of a bound
 _NO_KEY = np.iinfo(np.int64).max
-_ARRAYS = ("key_G", "seen_G", "quota_G", "filled_G", "slot_GQ", "free_N")
+_OF_GROUPS = ("key_G", "seen_G", "quota_G", "filled_G")
 
 
 class Slots:
-    """Places rows of groups (Letters: G groups, Q slots of a group, N free slots) into `capacity` slots."""
+    """Places rows of groups (letters: G groups, P places in the order of groups, M slots) into `capacity` slots.
+
+    Group g has the slots at places start_g .. start_g + quota_g - 1 of `slot_P`; its first filled_g hold rows.
+    Slots of no group stand at the end.
+    """
 
     def __init__(self, policy: Policy, capacity: int, seed: int, purpose: str) -> None:
         self.policy = policy
@@ -31,25 +38,27 @@ class Slots:
         self.seed = seed
         self.purpose = f"evict:{purpose}"
         self.rearranged = 0  # how often quotas changed; the counter of the eviction draws
+        self.moves = 0  # grows whenever a slot began or ceased to be in use
         self.key_G = self.seen_G = self.quota_G = self.filled_G = np.zeros(0, np.int64)
-        self.slot_GQ = np.zeros((0, 0), np.int64)
-        self.free_N = np.arange(capacity)[::-1].copy()  # a stack: the last is taken first
-        self.group_M = np.full(capacity, -1, np.int64)
+        self.slot_P = np.arange(capacity, dtype=np.int32)
+        self.evicted: list[
+            Array
+        ] = []  # what new quotas emptied in the last call; some may hold rows again
         self._index()
 
     def place(self, key_B: Array, uniform_B: Array) -> Array:
-        """The slot of each row, -1 = not kept; a row whose slot another row of this batch took is not kept."""
+        """The slot of each row, int64 [B], -1 = not kept; a row whose slot another row of this batch took is not kept."""
+        self.evicted.clear()
         at_B = self._sorted_G.searchsorted(key_B)
         if (self._sorted_G[at_B] == key_B).all():
             slot_B = self._place_known(self._order_G[at_B], uniform_B)
         else:
             slot_B = self._place_new(key_B, uniform_B)
         kept = np.flatnonzero(slot_B >= 0)
-        if kept.size:
-            last_M = np.full(self.capacity, -1, np.int64)
-            last_M[slot_B[kept]] = kept  # of repeated indices numpy keeps the last
-            lost = (last_M[slot_B[kept]] != kept) | (self.group_M[slot_B[kept]] < 0)
-            slot_B[kept[lost]] = -1
+        if kept.size > 1:
+            slot_N = slot_B[kept]
+            self._last_M[slot_N] = kept  # of repeated indices numpy keeps the last
+            slot_B[kept[self._last_M[slot_N] != kept]] = -1
         return slot_B
 
     def pass_by(self, key_B: Array, least: float) -> bool:
@@ -65,61 +74,61 @@ class Slots:
         self.seen_G += np.bincount(self._order_G[at_B], minlength=len(self.key_G))
         return True
 
+    def used(self) -> Array:
+        """Slots that hold rows, ascending; takes time in proportion to the capacity."""
+        return np.sort(self.slot_P[self._filled_P()])
+
+    def groups(self) -> Array:
+        """The group of every slot, int64 [M], -1 = empty; takes time in proportion to the capacity."""
+        group_M = np.full(self.capacity, -1, np.int64)
+        group_M[self.slot_P[self._filled_P()]] = np.repeat(
+            np.arange(len(self.key_G)), self.filled_G
+        )
+        return group_M
+
     def resize(self, capacity: int) -> tuple[Array, Array]:
         """Change the number of slots; returns (old slots, new slots) of rows that must be moved."""
-        self.capacity = capacity
-        self._rearrange(self.policy.quotas(self.key_G, capacity))
-        used = np.flatnonzero(self.group_M >= 0)
-        source = used[used >= capacity]
-        free = np.setdiff1d(np.arange(capacity), used)
-        target = free[: len(source)]
-        moved = np.arange(max(len(self.group_M), capacity))
-        moved[source] = target
-        for g, filled in enumerate(self.filled_G):
-            self.slot_GQ[g, :filled] = moved[self.slot_GQ[g, :filled]]
-        self.free_N = free[len(source) :][::-1].copy()
-        self._index()
-        return source, target
+        self.evicted.clear()
+        return self._rearrange(self.policy.quotas(self.key_G, capacity), capacity)
 
     def remove(self, slot_N: Array, key_G: Array) -> None:
         """Empty some slots, and forget the groups `key_G` altogether; their room goes to the others."""
         gone_M = np.zeros(self.capacity, np.bool_)
         gone_M[slot_N] = True
-        for g in range(len(self.key_G)):
-            mine = self.slot_GQ[g, : self.filled_G[g]]
-            kept = mine[~gone_M[mine]]
-            self.slot_GQ[g, : len(kept)] = kept
-            self.filled_G[g] = len(kept)
-        self.free_N = np.concatenate([self.free_N, np.sort(slot_N)[::-1]])
-        stay = ~np.isin(self.key_G, key_G)
+        stay_G = ~np.isin(self.key_G, key_G)
+        filled_P = self._filled_P()
+        group_N = np.repeat(np.arange(len(self.key_G)), self.filled_G)
+        kept_N = ~gone_M[self.slot_P[filled_P]] & stay_G[group_N]
+        filled_P[filled_P] = kept_N
+        self.filled_G = np.bincount(group_N[kept_N], minlength=len(stay_G))[stay_G]
         self.key_G, self.seen_G, self.quota_G = (
-            self.key_G[stay],
-            self.seen_G[stay],
-            self.quota_G[stay],
+            a[stay_G] for a in (self.key_G, self.seen_G, self.quota_G)
         )
-        self.filled_G, self.slot_GQ = self.filled_G[stay], self.slot_GQ[stay]
-        self._rearrange(self.policy.quotas(self.key_G, self.capacity))
-        self._index()
+        self.evicted.clear()
+        self._lay(filled_P, self.quota_G, self.capacity)
+        self._rearrange(self.policy.quotas(self.key_G, self.capacity), self.capacity)
 
     def state(self) -> tuple[Json, dict[str, Array]]:
-        return {"capacity": self.capacity, "rearranged": self.rearranged}, {
-            name: vars(self)[name] for name in _ARRAYS
-        }
+        """Beside the groups, `slot_P`, which changes only when quotas do."""
+        arrays = {name: vars(self)[name] for name in _OF_GROUPS}
+        meta: Json = {"capacity": self.capacity, "rearranged": self.rearranged}
+        return meta, arrays | {"slot_P": self.slot_P}
 
     def load_state(self, meta: Json, arrays: Mapping[str, Array]) -> None:
         self.capacity, self.rearranged = int(meta["capacity"]), int(meta["rearranged"])
-        for name in _ARRAYS:
+        for name in _OF_GROUPS:
             vars(self)[name] = np.array(arrays[name], np.int64)
+        self.slot_P = np.array(arrays["slot_P"], np.int32)
         self._index()
 
     def _index(self) -> None:
-        """What follows from the state: groups by key, and the group of every slot."""
+        """What follows from the state: groups by key, and where each begins."""
         self._order_G = np.append(np.argsort(self.key_G, kind="stable"), -1)
         self._sorted_G = np.append(np.sort(self.key_G), _NO_KEY)  # so that every search ends inside
         self._chance = 2.0  # no draw at or above it keeps a row, whatever its group; grows stale on the safe side
-        self.group_M = np.full(self.capacity, -1, np.int64)
-        for g, filled in enumerate(self.filled_G):
-            self.group_M[self.slot_GQ[g, :filled]] = g
+        self.start_G = np.cumsum(self.quota_G) - self.quota_G
+        self._last_M = np.empty(self.capacity, np.int32)  # the last row of a batch for a slot
+        self.moves += 1
 
     def _groups(self, key_B: Array) -> Array:
         at_B = self._sorted_G.searchsorted(key_B)
@@ -136,7 +145,12 @@ class Slots:
                 self._groups(key_B[: starts[0]]), uniform_B[: starts[0]]
             )
         for start, stop in zip(starts, [*starts[1:], len(key_B)], strict=True):
+            before = len(self.evicted)
             self._add(int(key_B[start]))
+            if start and len(self.evicted) > before:
+                gone_M = np.zeros(self.capacity, np.bool_)
+                gone_M[self.evicted[-1]] = True
+                slot_B[(slot_B >= 0) & gone_M[slot_B]] = -1
             slot_B[start:stop] = self._place_known(
                 self._groups(key_B[start:stop]), uniform_B[start:stop]
             )
@@ -148,22 +162,18 @@ class Slots:
             return self._replace(group_B, uniform_B, quota_B)
         rank_B = _ranks(group_B)
         filled_B = filled_B + rank_B
-        fills_B = filled_B < quota_B
         at_B = np.where(
-            fills_B, filled_B, (uniform_B * (self.seen_G[group_B] + rank_B + 1)).astype(np.int64)
+            filled_B < quota_B,
+            filled_B,
+            (uniform_B * (self.seen_G[group_B] + rank_B + 1)).astype(np.int64),
         )
         count_G = np.bincount(group_B, minlength=len(self.key_G))
         self.seen_G += count_G
-        fills = np.flatnonzero(fills_B)
-        if fills.size:
-            np.minimum(self.quota_G, self.filled_G + count_G, out=self.filled_G)
-            slots = self.free_N[-1 : -len(fills) - 1 : -1]
-            self.free_N = self.free_N[: len(self.free_N) - len(fills)]
-            self.slot_GQ[group_B[fills], at_B[fills]] = slots
-            self.group_M[slots] = group_B[fills]
+        np.minimum(self.quota_G, self.filled_G + count_G, out=self.filled_G)
+        self.moves += 1
         slot_B = np.full(len(group_B), -1, np.int64)
         kept = np.flatnonzero(at_B < quota_B)
-        slot_B[kept] = self.slot_GQ[group_B[kept], at_B[kept]]
+        slot_B[kept] = self.slot_P[self.start_G[group_B[kept]] + at_B[kept]]
         return slot_B
 
     def _replace(self, group_B: Array, uniform_B: Array, quota_B: Array) -> Array:
@@ -174,7 +184,7 @@ class Slots:
             group_N = group_B[row_N]
             at_N = self._draws(group_B, row_N, uniform_B[row_N])
             kept = at_N < quota_B[row_N]
-            slot_B[row_N[kept]] = self.slot_GQ[group_N[kept], at_N[kept]]
+            slot_B[row_N[kept]] = self.slot_P[self.start_G[group_N[kept]] + at_N[kept]]
         self.seen_G += np.bincount(group_B, minlength=len(self.key_G))
         if (self.filled_G >= self.quota_G).all():
             self._chance = float((self.quota_G / (self.seen_G + 1)).max()) * _ABOVE
@@ -194,39 +204,71 @@ class Slots:
         self.seen_G, self.filled_G, self.quota_G = (
             np.append(a, 0) for a in (self.seen_G, self.filled_G, self.quota_G)
         )
-        self.slot_GQ = np.concatenate([self.slot_GQ, np.full((1, self.slot_GQ.shape[1]), -1)])
-        self._rearrange(self.policy.quotas(self.key_G, self.capacity))
-        self._index()
+        self._rearrange(self.policy.quotas(self.key_G, self.capacity), self.capacity)
 
-    def _rearrange(self, quota_G: Array) -> None:
+    def _filled_P(self) -> Array:
+        """Places whose slots hold rows."""
+        used_G = np.repeat([[True, False]], len(self.quota_G), axis=0).ravel()
+        count_G = np.stack([self.filled_G, self.quota_G - self.filled_G], axis=1).ravel()
+        rest = len(self.slot_P) - int(self.quota_G.sum())
+        return np.repeat(np.append(used_G, False), np.append(count_G, rest))
+
+    def _rearrange(self, quota_G: Array, capacity: int) -> tuple[Array, Array]:
         """New quotas; what no longer fits is evicted uniformly at random from its group."""
         self.rearranged += 1
+        filled_P = self._filled_P()
         over = np.flatnonzero(self.filled_G > quota_G)
         if over.size:
-            used_OQ = np.arange(self.slot_GQ.shape[1]) < self.filled_G[over, None]
-            draw = rng.uniform(self.seed, self.purpose, self.rearranged, used_OQ.size).reshape(
-                used_OQ.shape
-            )
-            rank_OQ = np.argsort(
-                np.argsort(np.where(used_OQ, draw, 2.0), axis=1, kind="stable"),
-                axis=1,
-                kind="stable",
-            )
-            for row, g in enumerate(over):
-                stays_Q = rank_OQ[row, : self.filled_G[g]] < quota_G[g]
-                mine = self.slot_GQ[g, : self.filled_G[g]]
-                evicted = mine[~stays_Q]
-                self.free_N = np.concatenate([self.free_N, evicted])
-                self.group_M[evicted] = -1
-                self.slot_GQ[g, : quota_G[g]] = mine[stays_Q]
+            gone_P = self._chosen(over, quota_G)
+            self.evicted.append(self.slot_P[gone_P])
+            filled_P &= ~gone_P
             self.filled_G = np.minimum(self.filled_G, quota_G)
-        self.quota_G = quota_G
-        widest = int(quota_G.max(initial=0))
-        resized = np.full((len(quota_G), widest), -1, np.int64)
-        shared = min(widest, self.slot_GQ.shape[1])
-        inside_GQ = np.arange(shared) < self.filled_G[:, None]
-        resized[:, :shared] = np.where(inside_GQ, self.slot_GQ[:, :shared], -1)
-        self.slot_GQ = resized
+        return self._lay(filled_P, quota_G, capacity)
+
+    def _chosen(self, over_O: Array, quota_G: Array) -> Array:
+        """Places to empty, bool [P]: of each group in `over_O` as many as it has above its quota.
+
+        Whichever is less, those that go or those that stay, are drawn with replacement until enough different
+        ones are found: by symmetry every subset of that size is equally likely.
+        """
+        filled_O, first_O = self.filled_G[over_O], np.cumsum(self.quota_G)[over_O]
+        first_O = first_O - self.quota_G[over_O]
+        stays_O = quota_G[over_O]
+        goes_O = filled_O - stays_O
+        left_O = np.minimum(goes_O, stays_O)
+        drawn_P = np.zeros(len(self.slot_P), np.bool_)
+        used = 0
+        while left_O.any():
+            each_N = np.repeat(np.arange(len(over_O)), left_O)
+            draw_N = rng.uniform(self.seed, self.purpose, self.rearranged, len(each_N), start=used)
+            used += len(each_N)
+            at_N = first_O[each_N] + (draw_N * filled_O[each_N]).astype(np.int64)
+            new_N, place = np.unique(at_N, return_index=True)
+            fresh = ~drawn_P[new_N]
+            drawn_P[new_N] = True
+            left_O = left_O - np.bincount(each_N[place[fresh]], minlength=len(over_O))
+        for first, filled in zip(
+            first_O[stays_O < goes_O].tolist(), filled_O[stays_O < goes_O].tolist(), strict=True
+        ):
+            drawn_P[first : first + filled] ^= True  # those that stay were drawn
+        return drawn_P
+
+    def _lay(self, kept_P: Array, quota_G: Array, capacity: int) -> tuple[Array, Array]:
+        """Lay out the slots for new quotas, the free ones ascending; kept slots beyond the capacity move to free ones."""
+        slot_N = self.slot_P[kept_P]
+        free_M = np.ones(max(capacity, self.capacity), np.bool_)
+        free_M[slot_N] = False
+        free_F = np.flatnonzero(free_M[:capacity]).astype(np.int32)
+        moved = np.flatnonzero(slot_N >= capacity)
+        source, target = slot_N[moved], free_F[: len(moved)]
+        slot_N[moved] = target
+        self.capacity, self.quota_G = capacity, quota_G
+        self.slot_P = np.empty(capacity, np.int32)
+        filled_P = self._filled_P()
+        self.slot_P[filled_P] = slot_N
+        self.slot_P[~filled_P] = free_F[len(moved) :]
+        self._index()
+        return source.astype(np.int64), target.astype(np.int64)
 
 
 def _ranks(group_B: Array) -> Array:

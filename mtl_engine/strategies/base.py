@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_engine import losses
 from mtl_engine.errors import EngineError
 from mtl_engine.tasks.base import TaskType
 from mtl_engine.tasks.classification import Classification
-from mtl_engine.types import Array
+from mtl_engine.types import Array, Json
 
 _SMOOTH = 0.5  # rows added to every class's count, so that a class absent from a step is not closed
 
@@ -60,6 +60,7 @@ class TaskStep:
     ]  # outputs of the teacher [B, C'], None where it does not know the task
     rows: Array | None = None  # positions in the joined batch; None = all of it
     leaf: Leaf | None = None  # takes losses whose gradients are known; None: autograd finds them
+    averaged: Callable[[], Tensor | None] | None = None  # outputs of averaged weights [M, C]
 
     @property
     def num_memory(self) -> int:
@@ -76,6 +77,22 @@ class TaskStep:
     def memory_loss(self, shift_C: Tensor | None = None) -> Tensor:
         """Mean over the replayed rows."""
         return self._mean(self.num_stream, self.z_BC.shape[0], shift_C)
+
+    def recalling_loss(self, alpha: float, bound: float, shift_C: Tensor | None) -> Tensor:
+        """`loss`, and alpha times the replayed rows' part of a mean over all rows of `losses.stored_huber`."""
+        if self.stored is None or not self.num_memory or not alpha:
+            return self.loss(shift_C)
+        alpha = alpha * self.num_memory / self.z_BC.shape[0]
+        stored_MC, valid_MC = self.kind.standard(self.stored.z_MC.float()), self.stored.valid_MC
+        if self.leaf is None:
+            z_MC = self.z_BC[self.num_stream :]
+            error, _ = losses.stored_huber(z_MC, stored_MC, valid_MC, bound)
+            return self.loss(shift_C) + alpha * error
+        z_BC = self.z_BC.detach()
+        loss, g_BC = self.kind.loss_by_hand(z_BC, self.y, self.weight, shift_C)
+        error, g_MC = losses.stored_huber(z_BC[self.num_stream :], stored_MC, valid_MC, bound)
+        g_BC[self.num_stream :, : g_MC.shape[1]].add_(g_MC, alpha=alpha)
+        return self.leaf(0, loss.add(error, alpha=alpha), g_BC)
 
     def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Tensor:
         z_BC, y, weight = self.z_BC, self.y, self.weight
@@ -115,6 +132,13 @@ class TaskStep:
         stored_MC = self.kind.standard(self.stored.z_MC.float())
         return losses.stored_error(self.z_BC[self.num_stream :], stored_MC, self.stored.valid_MC)
 
+    def averaged_loss(self) -> Tensor | None:
+        """Mean squared difference of the replayed rows' outputs to those that averaged weights give."""
+        averaged_MC = self.averaged() if self.averaged is not None and self.num_memory else None
+        if averaged_MC is None:
+            return None
+        return losses.stored_error(self.z_BC[self.num_stream :], averaged_MC, None)
+
     def distillation(self, temperature: float) -> Tensor | None:
         """Distance of all rows' outputs from the teacher's, in the columns that the teacher had."""
         teacher_BC = self.teacher()
@@ -130,17 +154,65 @@ class Step:
     tasks: Mapping[str, TaskStep]
 
 
-class Strategy(ABC):
-    """Losses of a step. A strategy holds no state of its own: what it keeps is in replay and in the teacher."""
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """The end of a phase: a task switch, or `teacher_every` steps after the last one where nobody marks any."""
 
-    replays: ClassVar[bool] = True
+    step: int  # steps so far
+    parameters: Mapping[str, nn.Parameter]
+    row_gradients: Callable[[int], Iterator[Mapping[str, Tensor]]]
+    """For at most so many of the rows in memory, one by one: the gradient of the row's own loss, by parameter."""
+
+
+class Strategy(ABC):
+    """Losses of a step; most strategies are nothing else, and what they keep is in replay and in the teacher.
+
+    Two methods more may be overridden, each called only where it is: `correct`, between backward and update, and
+    `consolidate`, at a boundary. What such a strategy keeps for itself belongs into `state`.
+    """
+
+    replays: ClassVar[bool] = True  # remembered rows are drawn in every step
     keeps: ClassVar[frozenset[str]] = frozenset()  # {"logits"}: outputs are stored with the rows
     distils: ClassVar[str] = (
         ""  # rows the teacher sees: "" none, "stream" stream rows, "all" replayed ones too
     )
 
+    averages: ClassVar[bool] = False  # averaged weights are kept, for `TaskStep.averaged_loss`
+    corrects: ClassVar[bool] = False  # whether a class has a `correct` of its own
+    consolidates: ClassVar[bool] = False  # and a `consolidate`
+    remembers: ClassVar[bool] = True  # whether rows are kept: to be replayed or to consolidate from
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.corrects = cls.correct is not Strategy.correct
+        cls.consolidates = cls.consolidate is not Strategy.consolidate
+        cls.remembers = cls.replays or cls.consolidates
+
     @abstractmethod
-    def losses(self, step: Step) -> dict[str, Tensor]: ...
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """What is trained on; a task may be left out."""
+
+    def references(self, step: Step) -> dict[str, Tensor]:
+        """Losses that are not trained on, but whose gradient `correct` is given."""
+        return {}
+
+    def correct(  # noqa: B027  (most strategies are done with their losses; so below)
+        self, parameters: Mapping[str, nn.Parameter], reference: Mapping[str, Tensor]
+    ) -> None:
+        """Change gradients in place before the update. None in `grad`, or no entry in `reference`, stands for zeros."""
+
+    def consolidate(self, boundary: Boundary) -> None:  # noqa: B027
+        """Keep what will be needed of the model as it is now."""
+
+    def forget(self, names: Collection[str]) -> None:  # noqa: B027  (nothing is kept)
+        """Drop what is kept of parameters that were removed."""
+
+    def state(self) -> tuple[Json, dict[str, Tensor]]:
+        """What `load_state` needs to go on bit-equal, live."""
+        return {}, {}
+
+    def load_state(self, meta: Json, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027  (the same)
+        """Take over a state and its tensors; both are empty in a state from before there was one."""
 
 
 def factor(name: str, value: object, low: float = 0.0, high: float = 1e6) -> float:

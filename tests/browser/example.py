@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.commands.status import judge
+from daemon.condition import judge
 from daemon.types import Vitals
 
 if TYPE_CHECKING:

@@ -48,13 +48,13 @@ class Kept:
         slot_B = self.slots.place(self.slots.policy.key_B(task_B, class_B), uniform_B)
         kept = np.flatnonzero(slot_B >= 0)
         assert len(set(slot_B[kept].tolist())) == len(kept), "two rows in one slot"
-        self.row_M[self.slots.group_M < 0] = -1
+        self.row_M[self.slots.groups() < 0] = -1
         self.row_M[slot_B[kept]] = self.rows + kept
         self.rows += len(key_B)
 
     def sets(self) -> dict[int, set[int]]:
         """Rows kept by key of their group."""
-        group_M = self.slots.group_M
+        group_M = self.slots.groups()
         return {
             int(key): set(self.row_M[group_M == g].tolist())
             for g, key in enumerate(self.slots.key_G)
@@ -81,9 +81,9 @@ def test_slots_are_in_range_and_capacity_is_never_exceeded(name: str, capacity: 
     kept = Kept(one)
     for key_B, uniform_B in batches(*stream(300), [7] * 43):
         kept.offer(key_B, uniform_B)
-        used = int((one.group_M >= 0).sum())
+        used = int((one.groups() >= 0).sum())
         assert used == int(one.filled_G.sum()) <= capacity
-        assert used + len(one.free_N) == capacity
+        assert sorted(one.slot_P.tolist()) == list(range(capacity))
         assert one.quota_G.sum() <= capacity
         assert bool((one.filled_G <= one.quota_G).all())
     assert kept.rows == int(one.seen_G.sum()) == 300
@@ -114,7 +114,7 @@ def test_for_given_draws_every_group_holds_what_algorithm_r_holds(name: str) -> 
     for key in {int(key) for key in stream(400)[0]}:  # every group is known, so quotas stay
         kept = Kept(one)
         kept.offer(np.array([key]), np.array([0.0]))
-    one.remove(np.flatnonzero(one.group_M >= 0), np.zeros(0, np.int64))
+    one.remove(np.flatnonzero(one.groups() >= 0), np.zeros(0, np.int64))
     one.seen_G[:] = 0
     kept = Kept(one)
     key_B, uniform_B = stream(400)
@@ -178,6 +178,40 @@ def test_of_rows_that_draw_the_same_slot_the_last_one_stays(name: str) -> None:
     assert sorted(kept.row_M.tolist()) == [1, 2, 3, 9]
 
 
+@pytest.mark.parametrize(("before", "after"), [(60, 55), (60, 12), (60, 1), (300, 77)])
+def test_an_eviction_leaves_as_many_as_fit_and_every_place_of_a_group_goes_alike(
+    name: str, before: int, after: int
+) -> None:
+    """Whether few go or few stay: every rank within a group is kept equally often over 200 seeds."""
+    trials = 200
+    count_N = np.zeros(before)
+    for trial in range(trials):
+        one = slots(name, before, seed=trial)
+        kept = Kept(one)
+        kept.offer(keys_of([1] * before, [0] * before), np.zeros(before))
+        source, target = one.resize(after)
+        kept.row_M[target] = kept.row_M[source]
+        assert int(one.filled_G.sum()) == after == len(one.used())
+        assert len(np.unique(kept.row_M[:after])) == after
+        count_N[kept.row_M[:after]] += 1
+    share = after / before
+    square = float(((count_N - trials * share) ** 2).sum() / (trials * share * (1 - share)))
+    assert abs(square - (before - 1)) < 5 * np.sqrt(2 * (before - 1)), square
+
+
+def test_rows_evicted_within_their_own_batch_are_not_kept(name: str) -> None:
+    """A batch that brings class after class shrinks the groups that its first rows just filled."""
+    for seed in range(20):
+        one = slots(name, seed=seed)
+        kept = Kept(one)
+        key_B = keys_of([1] * 40, np.repeat(np.arange(8), 5))
+        kept.offer(key_B, rng.uniform(seed, "rows", 0, 40))
+        for key, rows in kept.sets().items():
+            assert -1 not in rows
+            if len(one.key_G) > 1:
+                assert set(key_B[list(rows)].tolist()) <= {key}
+
+
 def test_growth_is_a_fresh_fill(name: str) -> None:
     one = slots(name, 4)
     kept = kept_after(one, 40, batch=5)
@@ -203,8 +237,7 @@ def test_moved_rows_stay_in_their_group(name: str) -> None:
     after = kept.sets()
     assert all(after[key] <= before[key] for key in before)
     assert sum(map(len, after.values())) == 7
-    for slot_Q, filled in zip(one.slot_GQ, one.filled_G, strict=True):
-        assert bool((slot_Q[:filled] < 7).all())
+    assert sorted(one.slot_P.tolist()) == list(range(7))
 
 
 def test_forgotten_groups_leave_their_room_to_the_others(name: str) -> None:

@@ -161,7 +161,7 @@ print([name for name in ("torch", "redis", "numpy", "rich", "structlog", "apsche
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     verbs, heavy = done.stdout.splitlines()[-2:]
-    assert verbs == "['daemon.commands.config', 'daemon.commands.shared']"
+    assert verbs == "['daemon.commands.config', 'daemon.commands.shared', 'daemon.commands.words']"
     assert heavy == "[]"
 
 

@@ -152,6 +152,11 @@ def test_a_checkpoint_of_a_log_that_is_no_more_holds_nothing() -> None:
     )
 
 
+def test_the_first_checkpoint_holds_the_whole_log() -> None:
+    first = {"watermark": "0-0", "at": datetime.now(UTC).isoformat(), "log_bytes": 0}
+    assert _first_kept(Bench(), Bench().header(9), first) == 1
+
+
 def test_the_log_is_kept_up_to_a_number_of_bytes() -> None:
     bench = Bench(log_retain_bytes=4)
     assert _first_kept(bench, bench.header(9), bench.header(6), bench.header(3)) == 6
@@ -162,6 +167,8 @@ def test_the_log_is_kept_up_to_an_age() -> None:
     old = (datetime.now(UTC) - timedelta(hours=2)).timestamp()
     kept = bench.header(3) | {"watermark": f"{int(old * 1000)}-0"}
     assert _first_kept(bench, bench.header(9), bench.header(6), kept) == 6
+    first = {"watermark": "0-0", "at": datetime.fromtimestamp(old, UTC).isoformat(), "log_bytes": 0}
+    assert _first_kept(bench, bench.header(9), bench.header(6), first) == 6
 
 
 def test_the_watermark_itself_stays_as_the_anchor() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import ENGINE_KEYS, TASK_KEYS, Config, load, state_directory
+from daemon.config import Config, load, state_directory
 from daemon.errors import ConfigError
+from daemon.keywords import ENGINE_KEYS, TASK_KEYS
 
 ENGINE = Path(__file__).parents[2] / "mtl_engine" / "engine.py"
 

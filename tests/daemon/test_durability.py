@@ -242,6 +242,27 @@ def test_a_snapshot_asked_for_with_a_cut_that_failed_is_published_with_the_next(
     assert [line["kind"] for line in log.journal][-1] == "snapshot_published"
 
 
+def test_the_schedule_publishes_only_what_was_learned_since(
+    settings: Config, log: MemoryLog
+) -> None:
+    one = loop(settings, log)
+    answers: list[list[Json]] = []
+
+    def script() -> Script:
+        for more in (0, 1, 0, 1):  # nothing trained, trained, nothing new, trained
+            if more:
+                log.add(rows(40 * len(answers), 8))
+                yield None
+            answers.append(ask(one, "publish", by="schedule"))
+            yield lambda: bool(answers[-1])
+        answers.append(ask(one, "publish", by="olga"))  # a person gets what she asks for
+        yield lambda: bool(answers[-1])
+
+    play(one, script())
+    told = ["snapshot" in answer for (answer,) in answers]
+    assert told == [False, True, False, True, True]
+
+
 def test_a_published_version_is_told_in_the_answer(settings: Config, log: MemoryLog) -> None:
     one = loop(settings, log)
     log.add(rows(1, 8))

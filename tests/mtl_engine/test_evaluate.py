@@ -80,23 +80,6 @@ def test_hold_outs_are_bounded_and_no_class_crowds_out_another() -> None:
     assert counts.max() <= HELD_OUT_ROWS // 4
 
 
-def test_hold_outs_of_a_state_that_did_not_say_when_rows_came_are_all_old() -> None:
-    one = held([])
-    meta, arrays = one.state()
-    del meta["tables"]["a"]["plain"]["@step"]
-    older = {
-        name: {column: tensor for column, tensor in columns.items() if "@step" not in column}
-        for name, (_, columns) in one.segments().items()
-    }
-    registry = Registry(None, 16)
-    registry.add(TaskSpec("a", modality="embedding"))
-    other = HeldOut(registry, 1)
-    other.load_state(meta, arrays, older)
-    assert not other.tables["a"].targets["@step"].y.any()
-    other.keep(registry.prepare("a", blobs([0]), [0], None, None), 7)
-    assert "y.@step" in other.segments()["a.0"][1]
-
-
 def test_phases_of_one_task_are_scored_apart() -> None:
     one = engine("finetune")
     one.add_task(task("a"))

@@ -29,7 +29,8 @@ def test_what_is_written_is_what_the_formats_own_library_reads(tmp_path: Path) -
     info = write_tensors(tmp_path / "t", ARRAYS)
     assert info.bytes == (tmp_path / "t").stat().st_size
     assert info.sha256 == hashlib.sha256((tmp_path / "t").read_bytes()).hexdigest()
-    for found in (load_file(tmp_path / "t"), read_tensors(tmp_path / "t")):
+    path = tmp_path / "t"
+    for found in (load_file(path), read_tensors(path), read_tensors(path, mapped=True)):
         assert found.keys() == ARRAYS.keys()
         for name, array in ARRAYS.items():
             assert found[name].dtype == array.dtype
@@ -52,13 +53,25 @@ def test_tensors_and_views_that_are_not_contiguous_are_written_by_value(tmp_path
     assert np.array_equal(found["v"], ARRAYS["a"][:, ::2])
 
 
-def test_every_truncation_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_every_truncation_is_refused(tmp_path: Path, mapped: bool) -> None:
     write_tensors(tmp_path / "t", ARRAYS)
     whole = (tmp_path / "t").read_bytes()
     for length in [*range(0, len(whole) - 1, 7), len(whole) - 1]:
         (tmp_path / "cut").write_bytes(whole[:length])
         with pytest.raises(StateError):
-            read_tensors(tmp_path / "cut")
+            read_tensors(tmp_path / "cut", mapped=mapped)
+
+
+def test_what_is_written_to_a_mapped_tensor_stays_in_memory(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "t", ARRAYS)
+    before = (tmp_path / "t").read_bytes()
+    found = read_tensors(tmp_path / "t", mapped=True)
+    (tmp_path / "t").unlink()  # as retention does while a recovered state is being taken over
+    found["u8"][:] = 9
+    assert found["a"].tolist() == ARRAYS["a"].tolist()
+    write_tensors(tmp_path / "t", ARRAYS)
+    assert (tmp_path / "t").read_bytes() == before
 
 
 @pytest.mark.parametrize(

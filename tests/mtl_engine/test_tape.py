@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mtl_engine.errors import EngineError
-from mtl_engine.tape import Tape
+from mtl_engine.tape import Product, Tape
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -19,9 +19,12 @@ def test_gradients_of_layers_by_hand_are_those_of_autograd(affine: bool) -> None
     expected = [parameter.grad for parameter in layers.parameters()]
     layers.zero_grad()
     with torch.no_grad():
-        tape = Tape(layers)
+        products: list[Product] = []
+        tape = Tape(layers, products)
         torch.testing.assert_close(tape.forward(x.detach()), layers(x))
         torch.testing.assert_close(tape.backward(g, needs_input=True), x.grad)
+        for product in products:
+            product.multiply()
     for parameter, of in zip(layers.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, of)
 
@@ -29,10 +32,39 @@ def test_gradients_of_layers_by_hand_are_those_of_autograd(affine: bool) -> None
 def test_what_was_given_is_not_written_to() -> None:
     x = torch.tensor([[-1.0, 2.0]])
     with torch.no_grad():
-        Tape([nn.ReLU(), nn.Linear(2, 2)]).forward(x)
+        Tape([nn.ReLU(), nn.Linear(2, 2)], []).forward(x)
     assert x.tolist() == [[-1.0, 2.0]]
 
 
 def test_a_layer_without_a_gradient_by_hand_is_named() -> None:
     with pytest.raises(EngineError, match="Tanh: let `dense` return None"):
-        Tape([nn.Tanh()]).forward(torch.ones(1, 2))
+        Tape([nn.Tanh()], []).forward(torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(3, 50, 40), (60, 50, 4)])
+def test_the_length_of_a_product_is_known_without_it_or_from_it(
+    rows: int, inputs: int, outputs: int
+) -> None:
+    layer = nn.Linear(inputs, outputs).requires_grad_(False)
+    product = Product(
+        layer.weight, layer.bias, torch.rand(rows, inputs), torch.randn(rows, outputs)
+    )
+    of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
+    wanted = (of_weight.square().sum() + of_bias.square().sum()).item()
+    assert product.square() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_than_its_bound() -> (
+    None
+):
+    layer = nn.Linear(5, 3).requires_grad_(False)
+    for scale in (1e-3, 1.0, 1e3):
+        product = Product(layer.weight, layer.bias, torch.randn(4, 5), scale * torch.randn(4, 3))
+        weight, bias = layer.weight.clone(), layer.bias.clone()
+        of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
+        square = (of_weight.square().sum() + of_bias.square().sum()).item()
+        assert square <= product.square_bound() * (1 + 1e-6)
+        assert product.square() == pytest.approx(square, rel=1e-4)
+        product.descend(0.1)
+        torch.testing.assert_close(layer.weight, weight - 0.1 * of_weight)
+        torch.testing.assert_close(layer.bias, bias - 0.1 * of_bias)

@@ -102,7 +102,7 @@ def differences(one: Engine, other: Engine) -> list[str]:
 def replayed_rows(one: Engine) -> np.ndarray:
     """Inputs of all rows in memory [M, WIDTH], in the order of their slots."""
     found = [
-        table.x[torch.from_numpy(np.flatnonzero(table.owner_M >= 0)).to(table.x.device)].cpu()
+        table.x[torch.from_numpy(table.slots.used()).to(table.x.device)].cpu()
         for table in parts(one).replay.tables.values()
         if table.x is not None
     ]

