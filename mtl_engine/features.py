@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mtl_engine import rng
-from mtl_engine.types import Array, Rows
+from mtl_engine.types import Array, Rows, Target
 
 FEATURES = 16  # K
 BITS = 4  # Q: bits of a class, or the first columns of another label
@@ -41,11 +41,19 @@ class RandomFeatures:
         return (1 + u_BK) / 2, (1 + code_BQ) / 2
 
 
+def some(rows: Rows, target: Target) -> Rows:
+    """What is looked at of a step, with one label: views of some values of some rows."""
+    x = _values(rows.x) if rows.length is None else rows.x
+    every = -(-len(rows) * (256 if rows.length is not None else x.shape[1]) // _VALUES)
+    own = Rows(rows.table, x, rows.length, {"": target})
+    return own if every == 1 else own.take(slice(None, None, every))
+
+
 def sample(rows: Rows) -> Array:
-    """float32 [B, D + Q + 1]: a row's values, the code of its one label (NaN = missing), whether it is labelled."""
+    """float32 [B, D + Q + 1] of rows that `some` gave: values, the code of its one label (NaN = missing), whether it is labelled."""
     [target] = rows.targets.values()
     y, weight = target.y, target.weight
-    x_SD = _values(rows.x) if rows.length is None else _bytes(rows.x, rows.length)
+    x_SD = rows.x if rows.length is None else _bytes(rows.x, rows.length)
     found_SX = np.full((len(x_SD), x_SD.shape[1] + BITS + 1), np.nan, np.float32)
     found_SX[:, : -BITS - 1] = x_SD
     if y.ndim == 1:
@@ -59,12 +67,6 @@ def sample(rows: Rows) -> Array:
         code_SQ[weight[:, :columns] <= 0] = np.nan
     found_SX[:, -1] = 1.0 if weight is None else (weight > 0).any(1)
     return found_SX
-
-
-def stride(rows: Rows) -> int:
-    """Every how manieth row of a step is looked at."""
-    width = 256 if rows.length is not None else min(rows.x[0].size, _WIDTH)
-    return -(-len(rows) * width // _VALUES)
 
 
 def _values(x: Array) -> Array:

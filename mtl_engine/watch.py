@@ -79,8 +79,7 @@ class Watch:
 
     def see_rows(self, rows: Rows, target: Target) -> None:
         """Rows of the task, labelled or not."""
-        own, stride = Rows(rows.table, rows.x, rows.length, {"": target}), features.stride(rows)
-        self._rows.append(own if stride == 1 else own.take(slice(None, None, stride)))
+        self._rows.append(features.some(rows, target))
         self._num_rows += len(self._rows[-1])
         if self._num_rows >= BLOCK:
             raw_BX = self._waiting_rows()
