@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemon import reader as reader_module
@@ -54,6 +54,7 @@ class Life:
 
 
 @settings(max_examples=150, deadline=None)
+@example(moves=[("add", 1), ("fence", 0), ("add", 1), ("delete", 1)])
 @given(moves=MOVES)
 def test_applied_and_lost_are_all_that_was_ever_added(moves: list[tuple[str, int]]) -> None:
     life = Life()

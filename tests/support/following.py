@@ -38,11 +38,10 @@ class Follower:
         return applied
 
     def settle(self) -> int:
-        """Fence, apply what there is, fence again: returns all losses so far."""
-        self.reader.fence()
-        self.apply()
-        self.reader.fence()
-        self.lost += self.reader.take_lost()
+        """Fence and apply what there is, twice, since the first fence may be an older one: returns all losses so far."""
+        for _ in range(2):
+            self.reader.fence()
+            self.apply()
         return self.lost
 
     def display(self) -> bool:
