@@ -60,7 +60,7 @@ def _both(workloads: tuple[str, ...], what: str, settings: dict[str, Any]) -> It
 
 def grid() -> Iterator[Entry]:
     """Every candidate, in the order of the questions asked."""
-    for part in (_known, _dark, _distances, _shifts, _weights, _training, _others):
+    for part in (_known, _dark, _distances, _shifts, _weights, _training):
         yield from part()
 
 
@@ -73,15 +73,31 @@ def _known() -> Iterator[Entry]:
     yield "W1", "derpp", _engine({"name": "derpp", "alpha": 0.2, "beta": 1.0}, 0.1)
 
 
+def _dark_er(
+    lr: float, clip: float, alpha: float, adjust: float = 1.0
+) -> tuple[str, dict[str, Any]]:
+    """What it is called, and its settings."""
+    strategy = {"name": "dark_er", "alpha": alpha, "adjust": adjust}
+    what = f"dark_er, step {lr}, clip {clip}, alpha {alpha}, adjust {adjust}"
+    return what, _engine(strategy, lr, clip_norm=clip)
+
+
 def _dark() -> Iterator[Entry]:
-    """Step size, pull of the stored outputs and strength of the adjustment."""
-    for lr in (0.1, 0.15, 0.2, 0.3):
-        what, workloads = f"dark_er, step {lr}", ("W1",) if lr == 0.3 else ("W1", "mnist5k")
-        yield from _both(workloads, what, _engine("dark_er", lr))
-    for alpha in (0.05, 0.2):
-        yield "W1", f"dark_er, alpha {alpha}", _engine({"name": "dark_er", "alpha": alpha}, 0.2)
-    for adjust in (0.8, 1.2):
-        yield "W1", f"dark_er, adjust {adjust}", _engine({"name": "dark_er", "adjust": adjust}, 0.2)
+    """Step size, longest gradient, pull of the stored outputs and strength of the adjustment."""
+    steps = (0.1, 10.0), (0.15, 10.0), (0.2, 10.0), (0.2, 2.0), (0.2, 1.0), (0.3, 1.0), (0.3, 0.5), (0.4, 1.0), (0.4, 0.7)  # fmt: skip
+    for lr, clip in steps:
+        yield from _both(("W1", "mnist5k"), *_dark_er(lr, clip, 0.1))
+    for alpha, adjust in ((0.1, 1.1), (0.2, 1.0), (0.2, 1.1), (0.0, 1.0)):
+        yield from _both(("W1", "mnist5k"), *_dark_er(0.3, 1.0, alpha, adjust))
+    yield from _both(("mnist5k",), *_dark_er(0.4, 1.0, 0.2, 1.1))
+    yield "mnist5k", *_dark_er(0.5, 1.0, 0.1)
+    for lr, clip in ((0.1, 10.0), (0.15, 10.0), (0.2, 10.0), (0.2, 1.0), (0.2, 0.5), (0.25, 1.0), (0.3, 1.0)):  # fmt: skip
+        yield "W2", *_dark_er(lr, clip, 0.1)
+    for workload in ("W1s", "W2", "W3"):
+        for adjust in (1.0, 1.1):
+            yield workload, *_dark_er(0.3, 1.0, 0.2, adjust)
+        yield workload, "er, adjusted", _engine({"name": "er", "adjust": 1.0}, 0.15)
+    yield "W1s", *_dark_er(0.2, 10.0, 0.1)
 
 
 def _distances() -> Iterator[Entry]:
@@ -120,23 +136,15 @@ def _weights() -> Iterator[Entry]:
 
 
 def _training() -> Iterator[Entry]:
-    """Averaging, clipping, the optimizer, a larger buffer."""
+    """Averaging, the optimizer, a larger buffer."""
+    what, settings = _dark_er(0.3, 1.0, 0.2, 1.1)
     for decay in (0.99, 0.98):
-        yield "W1", f"dark_er, average {decay}", _engine("dark_er", 0.2, ema_decay=decay)
-    for clip in (0.5, 1.0):
-        yield "W1", f"dark_er, clip {clip}", _engine("dark_er", 0.2, clip_norm=clip)
+        yield "W1", f"{what}, average {decay}", {**settings, "ema_decay": decay}
     for lr in (3e-4, 7e-4):
         optimizer = {"optimizer": {"name": "adamw", "lr": lr}}
-        yield from _both(("W1",), f"dark_er, adamw {lr}", {**_engine("dark_er", lr), **optimizer})
+        yield from _both(("W1",), f"dark_er, adamw {lr}", {**settings, **optimizer})
     for rows in (1000, 2000, 10000):
-        yield "W1", f"dark_er, buffer {rows}", _engine("dark_er", 0.2, buffer_rows=rows)
-
-
-def _others() -> Iterator[Entry]:
-    """Other streams."""
-    for workload in ("W1s", "W2", "W3"):
-        yield workload, "dark_er, step 0.2", _engine("dark_er", 0.2)
-        yield workload, "er, adjusted", _engine({"name": "er", "adjust": 1.0}, 0.15)
+        yield "W1", f"{what}, buffer {rows}", {**settings, "buffer_rows": rows}
 
 
 def score(workload: Workload, settings: dict[str, Any], seeds: int) -> dict[str, Any]:
@@ -172,6 +180,7 @@ def main() -> None:
     for name, what, settings in left[: given.most]:
         found = score(STREAMS[name]("validation"), settings, given.seeds)
         entry = {"workload": name, "candidate": what, "settings": settings, **found}
+        entry["git"] = described("search", {})["git"]
         print(json.dumps(entry), flush=True)
         entries.append(entry)
         line = described("search", {"split": "validation", "frontier": frontier(entries)})
