@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from report import finish
-from strategies import fashion
+from workloads.sources import fashion
 
 from mtl_engine.drift import Drift
 from mtl_engine.engine import Engine
