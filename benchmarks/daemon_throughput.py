@@ -134,7 +134,8 @@ def main() -> None:
         "checkpoints": sum(int(one["checkpoints"]) for one in rounds), "stage_ms_last": stage_ms,
         "rounds": options.rounds,
     }  # fmt: skip
-    finish("daemon_throughput", figures, options.save)
+    which = "" if options.strategy == "default" else f"_{options.strategy}"
+    finish(f"daemon_throughput{which}", figures, options.save)
 
 
 if __name__ == "__main__":
