@@ -47,7 +47,11 @@ def percentile(values: list[float], part: float) -> float:
 
 
 def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "unknown"
+    """The commit, `-dirty` where anything but results differs from it: a run that saves makes the next one no less clean."""
+    found = _git("describe", "--always").stdout.strip()
+    changed = _git("diff", "--quiet", "HEAD", "--", ":(top,exclude)benchmarks/results").returncode
+    return f"{found}{'-dirty' if changed else ''}" if found else "unknown"
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False)

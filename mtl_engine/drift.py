@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mtl_engine.errors import EngineError
 from mtl_engine.types import Array, Json, Rows, Target
 from mtl_engine.watch import Watch
 
@@ -34,7 +35,7 @@ class Drift:
 
     def __init__(self, delta: float = 0.1, seed: int = 0) -> None:
         if not 0.0 < delta < 1.0:
-            raise ValueError(
+            raise EngineError(
                 f"delta of a drift detector is {delta!r}: allowed are numbers between 0 and 1"
             )
         self.alarms: dict[str, Json] = {}

@@ -170,9 +170,10 @@ class Optimizer:
     def _descend(self, products: Sequence[Product], grads: list[Tensor], clip_norm: float) -> bool:
         """As `step`, on CPU. Most gradients are short enough by a bound on their length, which costs less than the length."""
         square, shorter = _length(grads) ** 2 if grads else 0.0, 1.0
-        most = square + sum(product.square_bound() for product in products)
+        bounds = [product.square_bound() for product in products]
+        most = square + sum(bounds)
         if clip_norm and not (most <= clip_norm**2 and math.isfinite(most)):
-            square += sum(product.square() for product in products)
+            square += sum(one.square(bound) for one, bound in zip(products, bounds, strict=True))
             shorter = _shorter(math.sqrt(square), clip_norm)
             if not shorter:
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from mtl_engine.errors import EngineError
 
+_CANCELLED = 1e-3  # of the bound: below it too few digits of a sum over pairs are left
 _ATEN: Any = torch.ops.aten
 _relu_backward: Any = _ATEN.threshold_backward.default
 _norm_backward: Any = _ATEN.native_layer_norm_backward.default
@@ -34,13 +36,18 @@ class Product:
         x, g = self.x_BI.reshape(-1), self.g_BO.reshape(-1)
         return torch.dot(g, g).item() * (torch.dot(x, x).item() + len(self.g_BO))
 
-    def square(self) -> float:
-        """|dW|^2 + |db|^2 = sum over pairs of rows of (g g^T) (x x^T + 1), or from dW itself where that is less work."""
+    def square(self, bound: float) -> float:
+        """|dW|^2 + |db|^2, given its `square_bound`: the sum over pairs of rows of (g g^T) (x x^T + 1).
+
+        From dW itself where that is less work, and where pairs cancel: rounding is relative to the bound.
+        """
         g, x = self.g_BO, self.x_BI
-        if len(g) * (g.shape[1] + x.shape[1]) > g.shape[1] * x.shape[1]:
-            return (g.t() @ x).square_().sum().item() + g.sum(0).square_().sum().item()
-        pairs_BB = (x @ x.t()).add_(1.0)
-        return max(torch.dot((g @ g.t()).reshape(-1), pairs_BB.reshape(-1)).item(), 0.0)
+        if len(g) * (g.shape[1] + x.shape[1]) <= g.shape[1] * x.shape[1]:
+            pairs_BB = (x @ x.t()).add_(1.0)
+            found = torch.dot((g @ g.t()).reshape(-1), pairs_BB.reshape(-1)).item()
+            if _CANCELLED * bound < found < math.inf:
+                return found
+        return (g.t() @ x).square_().sum().item() + g.sum(0).square_().sum().item()
 
     def descend(self, lr: float) -> None:
         """W <- W - lr dW and b <- b - lr db, each in one operation."""

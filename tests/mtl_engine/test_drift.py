@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mtl_engine.drift import Drift
+from mtl_engine.errors import EngineError
 from mtl_engine.types import TaskSpec
 from tests.support.engines import WIDTH, blobs, engine, labels_of, task
 
@@ -186,5 +187,5 @@ def test_its_state_stays_as_small_as_it_is() -> None:
 
 
 def test_delta_is_a_probability() -> None:
-    with pytest.raises(ValueError, match=r"delta of a drift detector is 1\.5"):
+    with pytest.raises(EngineError, match=r"delta of a drift detector is 1\.5"):
         Drift(1.5)

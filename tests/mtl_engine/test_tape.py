@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -51,7 +53,22 @@ def test_the_length_of_a_product_is_known_without_it_or_from_it(
     )
     of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
     wanted = (of_weight.square().sum() + of_bias.square().sum()).item()
-    assert product.square() == pytest.approx(wanted, rel=1e-5)
+    assert product.square(product.square_bound()) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_length_is_exact_where_rows_cancel_and_none_where_it_overflows() -> None:
+    layer = nn.Linear(50, 40).requires_grad_(False)
+    g_BO = torch.randn(16, 40)
+    alike_BI = 1e4 + torch.randn(
+        16, 50
+    )  # and gradients that sum to nothing: hardly anything is left of the bound
+    product = Product(layer.weight, layer.bias, alike_BI, g_BO - g_BO.mean(0))
+    of_weight = product.g_BO.double().t() @ product.x_BI.double()
+    assert product.square(product.square_bound()) == pytest.approx(
+        of_weight.square().sum().item(), rel=1e-2
+    )
+    product = Product(layer.weight, layer.bias, 1e15 * torch.randn(16, 50), 1e15 * g_BO)
+    assert not math.isfinite(product.square(product.square_bound()))
 
 
 def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_than_its_bound() -> (
@@ -64,7 +81,7 @@ def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_th
         of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
         square = (of_weight.square().sum() + of_bias.square().sum()).item()
         assert square <= product.square_bound() * (1 + 1e-6)
-        assert product.square() == pytest.approx(square, rel=1e-4)
+        assert product.square(product.square_bound()) == pytest.approx(square, rel=1e-4)
         product.descend(0.1)
         torch.testing.assert_close(layer.weight, weight - 0.1 * of_weight)
         torch.testing.assert_close(layer.bias, bias - 0.1 * of_bias)
