@@ -58,17 +58,17 @@ def test_the_length_of_a_product_is_known_without_it_or_from_it(
 
 def test_the_length_is_exact_where_rows_cancel_and_none_where_it_overflows() -> None:
     layer = nn.Linear(50, 40).requires_grad_(False)
-    g_BO = torch.randn(16, 40)
-    alike_BI = 1e4 + torch.randn(
-        16, 50
-    )  # and gradients that sum to nothing: hardly anything is left of the bound
-    product = Product(layer.weight, layer.bias, alike_BI, g_BO - g_BO.mean(0))
-    of_weight = product.g_BO.double().t() @ product.x_BI.double()
-    assert product.square(product.square_bound()) == pytest.approx(
-        of_weight.square().sum().item(), rel=1e-2
-    )
-    product = Product(layer.weight, layer.bias, 1e15 * torch.randn(16, 50), 1e15 * g_BO)
-    assert not math.isfinite(product.square(product.square_bound()))
+    for _ in range(20):
+        g_BO = torch.randn(16, 40)
+        alike_BI = 1e4 + torch.randn(
+            16, 50
+        )  # and gradients that sum to nothing: of the bound hardly anything is left
+        product = Product(layer.weight, layer.bias, alike_BI, g_BO - g_BO.mean(0))
+        of_weight = product.g_BO.double().t() @ product.x_BI.double()
+        wanted = of_weight.square().sum().item()
+        assert product.square(product.square_bound()) == pytest.approx(wanted, rel=0.02)
+        product = Product(layer.weight, layer.bias, 1e15 * torch.randn(16, 50), 1e15 * g_BO)
+        assert not math.isfinite(product.square(product.square_bound()))
 
 
 def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_than_its_bound() -> (
