@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +44,7 @@ class Product:
         if len(g) * (g.shape[1] + x.shape[1]) <= g.shape[1] * x.shape[1]:
             pairs_BB = (x @ x.t()).add_(1.0)
             found = torch.dot((g @ g.t()).reshape(-1), pairs_BB.reshape(-1)).item()
-            if _CANCELLED * bound < found < math.inf:
+            if found > _CANCELLED * bound:
                 return found
         return (g.t() @ x).square_().sum().item() + g.sum(0).square_().sum().item()
 
