@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.tasks.classification import Classification
 
 _SMOOTH = 0.5
@@ -43,10 +44,10 @@ class Candidate(Strategy):
         self.kd, self.kd_rows, self.kd_old = kd, kd_rows, kd_old
         self._mean_C = np.zeros(0)  # running class counts: a search does not resume
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: self._loss(task) for name, task in step.tasks.items()}
 
-    def _loss(self, task: TaskStep) -> Tensor:
+    def _loss(self, task: TaskStep) -> Loss:
         assert isinstance(task.kind, Classification)
         task, stream_C, memory_C = self._shifts(task)
         loss = task.stream_loss(stream_C)

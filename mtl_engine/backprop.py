@@ -2,8 +2,8 @@
 
 On a small net autograd's own work (recording, its engine, accumulating) costs about as much as the arithmetic.
 The layers of the trunk, the heads and most encoders are few and simple, so their gradients are written out here,
-from dloss/dz, which a task kind knows, on down. Autograd differentiates what a strategy makes of losses and outputs
-beyond that, and encoders that are more than such layers.
+from dloss/dz, which losses bring along, on down. Autograd differentiates encoders that are more than such layers,
+and what a strategy makes of outputs by itself.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from mtl_engine.batch import Joined
 from mtl_engine.model import Head, Model
-from mtl_engine.strategies.base import Leaf
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.tape import Product, Tape
 from mtl_engine.types import Array
 
 Factor = float | Tensor
-Parts = Sequence[tuple[Tensor, Factor]]
+Parts = Sequence[tuple[Loss, Factor]]
 """Losses and what each counts in the sum that is differentiated."""
 
 
@@ -39,10 +39,6 @@ class Pass(ABC):
         """Outputs of a task's head for some rows of a batch (None = all); `detached`: the trunk learns nothing from them."""
 
     @abstractmethod
-    def leaf(self, task: str) -> Leaf | None:
-        """What takes losses of a task whose gradients are known; None where autograd is to find them."""
-
-    @abstractmethod
     def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
         """Leave the gradient of the sum of loss * factor in the `grad` of parameters, which must be None before.
 
@@ -52,11 +48,12 @@ class Pass(ABC):
 
 
 class AutogradPass(Pass):
-    """Everything by autograd, which also knows mixed precision."""
+    """Everything from dloss/dz on by autograd, which also knows mixed precision."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._parts: Sequence[Tensor] = ()
+        self._z: dict[str, Tensor] = {}
 
     @torch.enable_grad()
     def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
@@ -67,16 +64,22 @@ class AutogradPass(Pass):
     @torch.enable_grad()
     def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
         f_BD = _rows(self._parts[part], row_B)
-        return self._model.z(task, f_BD.detach() if detached else f_BD)
+        self._z[task] = self._model.z(task, f_BD.detach() if detached else f_BD)
+        return self._z[task]
 
-    def leaf(self, task: str) -> Leaf | None:
-        return None
-
-    @torch.enable_grad()
     def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
-        total = summed([(loss, factor) for loss, factor in parts if loss.requires_grad])
+        roots: list[Tensor] = []
+        gradients: list[Tensor | None] = []
+        for task, g_BC in _outputs_gradients(parts, self._z).items():
+            if self._z[task].requires_grad:
+                roots.append(self._z[task])
+                gradients.append(g_BC.to(self._z[task].dtype))
+        total = _beside(parts)
         if total is not None:
-            total.backward(retain_graph=again)
+            roots.append(total)
+            gradients.append(None)
+        if roots:
+            torch.autograd.backward(roots, gradients, retain_graph=again)
         return ()
 
 
@@ -88,19 +91,7 @@ class _Asked:
     part: int
     row_B: Array | None
     f_BD: Tensor
-    z_BC: Tensor
     detached: bool
-    known: list[_Known]
-
-
-@dataclass(slots=True)
-class _Known:
-    """A loss whose gradient is known: dloss/dz of the rows from `start` on."""
-
-    loss: Tensor
-    start: int
-    g_BC: Tensor
-    factor: Factor = 0.0  # dtotal/dloss
 
 
 class HandPass(Pass):
@@ -113,6 +104,7 @@ class HandPass(Pass):
         self._products: list[Product] = []
         self._trunk = Tape(model.trunk.sequence, self._products)
         self._asked: dict[str, _Asked] = {}
+        self._z: dict[str, Tensor] = {}
 
     def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
         h = [self._encode(j) for j in joined]
@@ -121,25 +113,13 @@ class HandPass(Pass):
 
     def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
         f_BD, head = _rows(self._parts[part], row_B), self._model.head(task)
-        z_BC = head(f_BD).requires_grad_()
-        self._asked[task] = _Asked(head, part, row_B, f_BD, z_BC, detached, [])
-        return z_BC
-
-    def leaf(self, task: str) -> Leaf:
-        known = self._asked[task].known
-
-        def leaf(start: int, loss: Tensor, g_BC: Tensor) -> Tensor:
-            known.append(_Known(loss.requires_grad_(), start, g_BC))
-            return loss
-
-        return leaf
+        self._asked[task] = _Asked(head, part, row_B, f_BD, detached)
+        self._z[task] = head(f_BD).requires_grad_()
+        return self._z[task]
 
     def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
-        self._losses(parts, again)
         self._products.clear()
-        found = self._heads()
-        if again:
-            self._clear()
+        found = self._heads(self._outputs(parts, again))
         if all(g is None for g in found):
             return self._products
         g = [
@@ -154,31 +134,17 @@ class HandPass(Pass):
                 encoded.backward(g_BD, retain_graph=again)
         return self._products
 
-    def _losses(self, parts: Parts, again: bool) -> None:
-        """How far each known loss counts, and by autograd what else strategies made of losses and outputs."""
-        known = {id(one.loss): one for asked in self._asked.values() for one in asked.known}
-        other: list[tuple[Tensor, Factor]] = []
-        for loss, factor in parts:
-            if id(loss) in known:
-                known[id(loss)].factor = known[id(loss)].factor + factor
-            elif loss.requires_grad:
-                other.append((loss, factor))
-        if not other:
-            return
-        with torch.enable_grad():
-            total = summed(other)
+    def _outputs(self, parts: Parts, again: bool) -> dict[str, Tensor]:
+        """dtotal/dz by task: of terms, and by autograd of what strategies made of outputs themselves."""
+        found = _outputs_gradients(parts, self._z)
+        total = _beside(parts)
         if total is not None:
             total.backward(retain_graph=again)
-            for one in known.values():
-                if one.loss.grad is not None:
-                    one.factor = one.factor + one.loss.grad
-
-    def _clear(self) -> None:
-        """As before the first call of `backward`."""
-        for asked in self._asked.values():
-            asked.z_BC.grad = None
-            for one in asked.known:
-                one.factor, one.loss.grad = 0.0, None
+            for task, z_BC in self._z.items():
+                if z_BC.grad is not None:
+                    found[task] = z_BC.grad + found[task] if task in found else z_BC.grad
+                    z_BC.grad = None
+        return found
 
     def _encode(self, joined: Joined) -> Tensor:
         dense = self._model.encoder(joined.table).dense(joined.x, joined.length_B)
@@ -191,13 +157,12 @@ class HandPass(Pass):
         self._encoded.append(tape)
         return tape.forward(dense[0])
 
-    def _heads(self) -> list[Tensor | None]:
+    def _heads(self, gradients: Mapping[str, Tensor]) -> list[Tensor | None]:
         """Gradients of the heads' parameters; returns those of the trunk's features by part, None = none."""
         parts: list[Tensor | None] = [None] * len(self._parts)
-        for asked in self._asked.values():
-            g_BC, head = _outputs_gradient(asked), asked.head
-            if g_BC is None:
-                continue
+        for task, g_BC in gradients.items():
+            asked = self._asked[task]
+            head = asked.head
             g_BC = g_BC if head.gain == 1.0 else g_BC * head.gain
             if head.weight.requires_grad:  # not frozen
                 self._products.append(Product(head.weight, head.bias, asked.f_BD, g_BC))
@@ -213,19 +178,36 @@ class HandPass(Pass):
         return parts
 
 
-def _outputs_gradient(asked: _Asked) -> Tensor | None:
-    """dtotal/dz: what autograd found, and factor * dloss/dz of the known losses."""
-    g_BC = asked.z_BC.grad
-    for one in asked.known:
-        if isinstance(one.factor, float) and one.factor == 0.0:
-            continue  # a strategy looked at it and used something else
-        of = one.g_BC if isinstance(one.factor, float) and one.factor == 1.0 else one.g_BC * one.factor  # fmt: skip
-        if g_BC is None and len(of) == len(asked.z_BC):
-            g_BC = of
+def _outputs_gradients(parts: Parts, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the terms of losses say about dtotal/dz, by task in the order of `z`."""
+    terms: dict[str, list[tuple[int, Tensor, Factor]]] = {}
+    for loss, factor in parts:
+        for one in loss.terms:
+            terms.setdefault(one.task, []).append((one.start, one.g_BC, one.factor * factor))
+    return {task: _added(terms[task], z[task].shape) for task in z if task in terms}
+
+
+def _added(terms: Sequence[tuple[int, Tensor, Factor]], shape: torch.Size) -> Tensor:
+    [(_, g_BC, factor), *more] = terms
+    if g_BC.shape != shape:
+        g_BC, more = g_BC.new_zeros(shape), terms
+    elif not isinstance(factor, float) or factor != 1.0:
+        g_BC = g_BC * factor
+    elif more:
+        g_BC = g_BC.clone()  # a term may be in the sum twice
+    for start, g_NC, factor in more:
+        to = g_BC[start : start + g_NC.shape[0], : g_NC.shape[1]]
+        if isinstance(factor, float):
+            to.add_(g_NC, alpha=factor)
         else:
-            g_BC = torch.zeros_like(asked.z_BC) if g_BC is None else g_BC
-            g_BC[one.start : one.start + len(of)] += of
+            to.add_(g_NC * factor)
     return g_BC
+
+
+def _beside(parts: Parts) -> Tensor | None:
+    """The sum of those values that have a graph."""
+    with torch.enable_grad():
+        return summed([(loss.value, factor) for loss, factor in parts if loss.value.requires_grad])
 
 
 def gradient(way: Pass, parts: Parts, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -238,11 +220,11 @@ def gradient(way: Pass, parts: Parts, parameters: Mapping[str, nn.Parameter]) ->
     return found
 
 
-def summed(parts: Parts) -> Tensor | None:
-    """Sum of loss * factor; None = nothing to sum."""
+def summed(values: Sequence[tuple[Tensor, Factor]]) -> Tensor | None:
+    """Sum of value * factor; None = nothing to sum."""
     total: Tensor | None = None
-    for loss, factor in parts:
-        part = loss if isinstance(factor, float) and factor == 1.0 else loss * factor
+    for value, factor in values:
+        part = value if isinstance(factor, float) and factor == 1.0 else value * factor
         total = part if total is None else total + part
     return total
 

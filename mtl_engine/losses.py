@@ -1,10 +1,13 @@
 """Loss functions that task kinds and strategies share; every one is a mean over rows and masks by weight.
 
 A weight of 0 gives exactly zero gradient. All arithmetic is in float32, whatever the precision of the model.
+Those that most steps use also come with their derivatives (`..._by_hand`), which cost a fraction of autograd's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,10 +18,21 @@ _ATEN: Any = torch.ops.aten
 _nll: Any = _ATEN.nll_loss_forward.default
 _nll_backward: Any = _ATEN.nll_loss_backward.default
 _log_softmax_backward: Any = _ATEN._log_softmax_backward_data.default
+Known = tuple[Tensor, Tensor]
+"""A loss and its derivative with respect to the outputs it is a function of, both without a graph."""
 _IGNORED = -100  # torch's label for rows to be left out; ours are masked by weight
 CLOSED = (
     torch.finfo(torch.float32).min / 2
 )  # added to a logit: its probability is exactly 0, its gradient too
+
+
+def by_autograd(loss: Callable[[Tensor], Tensor], z_BC: Tensor) -> Known:
+    """A loss as a function of outputs, and its derivative there."""
+    with torch.enable_grad():
+        z_BC = z_BC.detach().requires_grad_()
+        value = loss(z_BC)
+        [g_BC] = torch.autograd.grad(value, [z_BC])
+    return value.detach(), g_BC
 
 
 def cross_entropy(
@@ -35,13 +49,13 @@ def cross_entropy(
 
 def cross_entropy_by_hand(
     z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, shift_C: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`cross_entropy` and its gradient dL/dz = weight (softmax(z + shift) - onehot(y)) / B, without autograd."""
+) -> Known:
+    """`cross_entropy` and its gradient dL/dz = weight (softmax(z + shift) - onehot(y)) / B, for float32."""
     p_BC = functional.log_softmax(z_BC if shift_C is None else z_BC + shift_C, 1)
     mean = weight_B is None
     loss, total = _nll(p_BC, y_B, None, 1 if mean else 0, _IGNORED)
     if weight_B is None:
-        g_BC = _nll_backward(loss.new_ones(()), p_BC, y_B, None, 1, _IGNORED, total)
+        g_BC = _nll_backward(_one(loss.device), p_BC, y_B, None, 1, _IGNORED, total)
     else:
         loss = _weighted_mean(loss, weight_B)
         g_BC = _nll_backward(weight_B / len(y_B), p_BC, y_B, None, 0, _IGNORED, total)
@@ -85,32 +99,48 @@ def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: flo
     ) * temperature**2
 
 
-def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Tensor:
-    """Mean squared difference to stored outputs over the entries that existed when they were stored.
+def soft_cross_entropy_by_hand(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Known:
+    """`soft_cross_entropy` and its gradient T (softmax(z / T) - softmax(teacher / T)) / B, for float32."""
+    rows, columns = teacher_BC.shape
+    target_BC = functional.log_softmax(teacher_BC.float() / temperature, 1)
+    found_BC = functional.log_softmax(z_BC[:, :columns] / temperature, 1)
+    p_BC = target_BC.exp()
+    distance = torch.dot(p_BC.reshape(-1), target_BC.sub_(found_BC).reshape(-1))
+    return distance * (temperature**2 / rows), found_BC.exp_().sub_(p_BC).mul_(temperature / rows)
+
+
+def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Known:
+    """Mean squared difference to stored outputs over the entries that existed when they were stored, and its gradient [M, C'].
 
     The mean is over valid entries, so the factor in front does not depend on the width of the head.
     """
-    z_MC = z_MC.float()[:, : stored_MC.shape[1]]
+    d_MC = _difference(z_MC, stored_MC, valid_MC)
     if valid_MC is None:
-        return functional.mse_loss(z_MC, stored_MC.float())
-    error_MC = (z_MC - stored_MC.float()).square() * valid_MC
-    return error_MC.sum() / valid_MC.sum().clamp(min=1)
+        return torch.dot(d_MC.view(-1), d_MC.view(-1)) / d_MC.numel(), d_MC * (2 / d_MC.numel())
+    count = valid_MC.sum().clamp(min=1)
+    return d_MC.square().sum() / count, d_MC * (2 / count)
 
 
-def stored_huber(
-    z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float
-) -> tuple[Tensor, Tensor]:
+def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float) -> Known:
     """Difference d to stored outputs: d^2 up to |d| = bound, 2 bound |d| - bound^2 beyond; and its gradient dL/dz [M, C'].
 
     With c = d limited to [-bound, bound] a row's loss is the sum of c (2 d - c) over the entries that existed when it
     was stored, its gradient 2 c. The sum, unlike `stored_error`'s mean, is as stiff for a head of 2 columns as for one of 100.
     """
-    d_MC = z_MC.float()[:, : stored_MC.shape[1]] - stored_MC.float()
-    if valid_MC is not None:
-        d_MC = d_MC * valid_MC
+    d_MC = _difference(z_MC, stored_MC, valid_MC)
     c_MC, rows = d_MC.clamp(-bound, bound), d_MC.shape[0]
-    loss = torch.addcmul(-c_MC.square(), c_MC, d_MC, value=2).sum() / rows
-    return loss, c_MC.detach() * (2 / rows)
+    loss = torch.dot(c_MC.view(-1), d_MC.sub_(c_MC, alpha=0.5).view(-1))
+    return loss * (2 / rows), c_MC.mul_(2 / rows)
+
+
+def _difference(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Tensor:
+    d_MC = z_MC[:, : stored_MC.shape[1]] - stored_MC.float()
+    return d_MC if valid_MC is None else d_MC.mul_(valid_MC)
+
+
+@lru_cache(maxsize=8)
+def _one(device: torch.device) -> Tensor:
+    return torch.ones((), device=device)
 
 
 def _weighted_mean(loss_B: Tensor, weight_B: Tensor) -> Tensor:

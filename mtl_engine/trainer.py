@@ -23,6 +23,7 @@ from mtl_engine.replay import Draw, Replay
 from mtl_engine.row_gradients import boundary
 from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.teacher import Follower, Lesson, Teacher
 from mtl_engine.types import Rows, StepReport
 from mtl_engine.weightings.base import Weighting
@@ -71,8 +72,10 @@ class Trainer:
             way = self.make_pass(self.model)
             tasks = self._forward(joined, way)
         with torch.enable_grad():
-            losses = self.strategy.losses(Step(tasks))
-            beside = self.strategy.references(Step(tasks)) if self.strategy.corrects else {}
+            losses = _losses(self.strategy.losses(Step(tasks)))
+            beside = _losses(
+                self.strategy.references(Step(tasks)) if self.strategy.corrects else {}
+            )
         num_rows = sum(self._used(j, tasks) for j in joined)
         parts = self._parts(losses, tasks, num_rows)
         references: Parts = self._parts(beside, tasks, num_rows) if beside else ()
@@ -88,8 +91,8 @@ class Trainer:
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
         replayed = sum(len(j.slot_M) for j in joined)
-        detached = {name: loss.detach() for name, loss in losses.items()}
-        return StepReport(number, rows, replayed, value, detached, skipped, self.skipped_steps)
+        values = {name: loss.value.detach() for name, loss in losses.items()}
+        return StepReport(number, rows, replayed, value, values, skipped, self.skipped_steps)
 
     def shares(self) -> dict[int, tuple[float, float]]:
         """Replay share and minimum of every task, by number."""
@@ -230,7 +233,6 @@ class Trainer:
             stored=kept,
             teacher=lambda: lesson.z(task.kind, members.row_B),
             rows=members.row_B,
-            leaf=way.leaf(name),
             averaged=lambda: lesson.averaged(task.kind, members.memory_M),
         )
 
@@ -242,9 +244,10 @@ class Trainer:
             return len(joined)
         return int(np.unique(np.concatenate([np.zeros(0, np.int64), *partial])).size)
 
-    def _parts(self, losses: Mapping[str, Tensor], tasks: Mapping[str, TaskStep], n: int) -> Parts:
+    def _parts(self, losses: Mapping[str, Loss], tasks: Mapping[str, TaskStep], n: int) -> Parts:
         """Loss and weight * loss_weight * (rows of the task / n rows) of every task; the sum of their products is trained on."""
-        weigh = self.weighting.weigh(losses) if losses else {}
+        values = {name: loss.value.detach() for name, loss in losses.items()}
+        weigh = self.weighting.weigh(values) if losses else {}
         of = self.registry.tasks
         return [
             (loss, weigh[name] * of[name].spec.loss_weight * (tasks[name].z_BC.shape[0] / n))
@@ -253,7 +256,7 @@ class Trainer:
 
     def _update(self, parts: Parts, references: Parts, way: Pass) -> bool:
         """Whether the gradients were finite; where not, nothing is updated."""
-        if not any(loss.requires_grad for loss, _ in parts):
+        if not any(loss.trains for loss, _ in parts):
             return True  # only frozen parameters, or no labelled row
         self.optimizer.zero_grad()
         beside = gradient(way, references, self.optimizer.parameters) if references else {}
@@ -293,7 +296,11 @@ class Trainer:
             self.refresh_teacher()
 
 
+def _losses(found: Mapping[str, Loss | Tensor]) -> dict[str, Loss]:
+    return {name: loss if isinstance(loss, Loss) else Loss(loss) for name, loss in found.items()}
+
+
 def _value(parts: Parts) -> float:
     """What is trained on, as a number: the only wait for the device in a step."""
-    total = summed(parts)
+    total = summed([(loss.value.detach(), factor) for loss, factor in parts])
     return 0.0 if total is None else total.item()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.strategies.base import Step, Strategy
+from mtl_engine.strategies.loss import Loss
 
 _OPS: Any = (
     torch  # operations on many tensors at once are private, and there is no other way to them
@@ -25,10 +26,10 @@ class AGEM(Strategy):
     earlier tasks; without boundaries that are known, the memory has rows of the present one too.
     """
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: task.stream_loss() for name, task in step.tasks.items() if task.num_stream}
 
-    def references(self, step: Step) -> dict[str, Tensor]:
+    def references(self, step: Step) -> dict[str, Loss]:
         return {name: task.memory_loss() for name, task in step.tasks.items() if task.num_memory}
 
     def correct(

@@ -1,11 +1,11 @@
-"""What a strategy sees of a step, and what it answers: one scalar loss for every task present."""
+"""What a strategy sees of a step, and what it answers: one loss for every task present."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from mtl_engine import losses
 from mtl_engine.errors import EngineError
+from mtl_engine.losses import Known
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.tasks.base import TaskType
 from mtl_engine.tasks.classification import Classification
 from mtl_engine.types import Array, Json
@@ -33,10 +35,6 @@ class Stored:
 
     z_MC: Tensor
     valid_MC: Tensor | None  # None = everything is valid
-
-
-Leaf = Callable[[int, Tensor, Tensor], Tensor]
-"""(first row, loss, dloss/dz of the rows from there on) -> the loss as a leaf of the graph that a strategy makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,51 +57,35 @@ class TaskStep:
         [], Tensor | None
     ]  # outputs of the teacher [B, C'], None where it does not know the task
     rows: Array | None = None  # positions in the joined batch; None = all of it
-    leaf: Leaf | None = None  # takes losses whose gradients are known; None: autograd finds them
     averaged: Callable[[], Tensor | None] | None = None  # outputs of averaged weights [M, C]
 
     @property
     def num_memory(self) -> int:
         return self.z_BC.shape[0] - self.num_stream
 
-    def loss(self, shift_C: Tensor | None = None) -> Tensor:
+    def loss(self, shift_C: Tensor | None = None) -> Loss:
         """Mean over all rows; `shift_C` is added to the logits of a classification."""
         return self._mean(0, self.z_BC.shape[0], shift_C)
 
-    def stream_loss(self, shift_C: Tensor | None = None) -> Tensor:
+    def stream_loss(self, shift_C: Tensor | None = None) -> Loss:
         """Mean over the stream rows."""
         return self._mean(0, self.num_stream, shift_C)
 
-    def memory_loss(self, shift_C: Tensor | None = None) -> Tensor:
+    def memory_loss(self, shift_C: Tensor | None = None) -> Loss:
         """Mean over the replayed rows."""
         return self._mean(self.num_stream, self.z_BC.shape[0], shift_C)
 
-    def recalling_loss(self, alpha: float, bound: float, shift_C: Tensor | None) -> Tensor:
-        """`loss`, and alpha times the replayed rows' part of a mean over all rows of `losses.stored_huber`."""
-        if self.stored is None or not self.num_memory or not alpha:
-            return self.loss(shift_C)
-        alpha = alpha * self.num_memory / self.z_BC.shape[0]
-        stored_MC, valid_MC = self.kind.standard(self.stored.z_MC.float()), self.stored.valid_MC
-        if self.leaf is None:
-            z_MC = self.z_BC[self.num_stream :]
-            error, _ = losses.stored_huber(z_MC, stored_MC, valid_MC, bound)
-            return self.loss(shift_C) + alpha * error
-        z_BC = self.z_BC.detach()
-        loss, g_BC = self.kind.loss_by_hand(z_BC, self.y, self.weight, shift_C)
-        error, g_MC = losses.stored_huber(z_BC[self.num_stream :], stored_MC, valid_MC, bound)
-        g_BC[self.num_stream :, : g_MC.shape[1]].add_(g_MC, alpha=alpha)
-        return self.leaf(0, loss.add(error, alpha=alpha), g_BC)
-
-    def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Tensor:
-        z_BC, y, weight = self.z_BC, self.y, self.weight
-        if self.leaf is not None:
-            z_BC = z_BC.detach()
+    def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Loss:
+        z_BC, y, weight = self._z(), self.y, self.weight
         if stop - start < z_BC.shape[0]:
             z_BC, y = z_BC[start:stop], y[start:stop]
             weight = None if weight is None else weight[start:stop]
-        if self.leaf is None:
-            return self.kind.loss(z_BC, y, weight, shift_C)
-        return self.leaf(start, *self.kind.loss_by_hand(z_BC, y, weight, shift_C))
+        return Loss.of(self.name, start, self.kind.loss_by_hand(z_BC, y, weight, shift_C))
+
+    def _z(self, start: int = 0) -> Tensor:
+        """Outputs of the rows from `start` on, in float32 and without a graph."""
+        z_BC = self.z_BC.detach().float()
+        return z_BC[start:] if start else z_BC
 
     def closed(self) -> Tensor | None:
         """A shift that closes classes which are known but not in this step's stream rows; None = all are open."""
@@ -125,26 +107,35 @@ class TaskStep:
         shift_C = shift_C.astype(np.float32, copy=False)
         return torch.from_numpy(shift_C).to(self.z_BC.device, non_blocking=True)
 
-    def stored_loss(self) -> Tensor | None:
+    def stored_loss(self) -> Loss | None:
         """Mean squared difference of the replayed rows' outputs to those stored with them."""
+        return self._recalled(losses.stored_error)
+
+    def recalled_loss(self, bound: float) -> Loss | None:
+        """The replayed rows' part of a mean over all rows of `losses.stored_huber`."""
+        found = self._recalled(partial(losses.stored_huber, bound=bound))
+        return None if found is None else found * (self.num_memory / self.z_BC.shape[0])
+
+    def _recalled(self, distance: Callable[[Tensor, Tensor, Tensor | None], Known]) -> Loss | None:
         if self.stored is None or not self.num_memory:
             return None
-        stored_MC = self.kind.standard(self.stored.z_MC.float())
-        return losses.stored_error(self.z_BC[self.num_stream :], stored_MC, self.stored.valid_MC)
+        start, stored_MC = self.num_stream, self.kind.standard(self.stored.z_MC.float())
+        return Loss.of(self.name, start, distance(self._z(start), stored_MC, self.stored.valid_MC))
 
-    def averaged_loss(self) -> Tensor | None:
+    def averaged_loss(self) -> Loss | None:
         """Mean squared difference of the replayed rows' outputs to those that averaged weights give."""
         averaged_MC = self.averaged() if self.averaged is not None and self.num_memory else None
         if averaged_MC is None:
             return None
-        return losses.stored_error(self.z_BC[self.num_stream :], averaged_MC, None)
+        start = self.num_stream
+        return Loss.of(self.name, start, losses.stored_error(self._z(start), averaged_MC, None))
 
-    def distillation(self, temperature: float) -> Tensor | None:
+    def distillation(self, temperature: float) -> Loss | None:
         """Distance of all rows' outputs from the teacher's, in the columns that the teacher had."""
         teacher_BC = self.teacher()
         if teacher_BC is None or not teacher_BC.shape[1]:
             return None
-        return self.kind.distil(self.z_BC, teacher_BC, temperature)
+        return Loss.of(self.name, 0, self.kind.distil_by_hand(self._z(), teacher_BC, temperature))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +180,10 @@ class Strategy(ABC):
         cls.remembers = cls.replays or cls.consolidates
 
     @abstractmethod
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        """What is trained on; a task may be left out."""
+    def losses(self, step: Step) -> Mapping[str, Loss | Tensor]:
+        """What is trained on; a task may be left out. A tensor is differentiated by autograd."""
 
-    def references(self, step: Step) -> dict[str, Tensor]:
+    def references(self, step: Step) -> Mapping[str, Loss | Tensor]:
         """Losses that are not trained on, but whose gradient `correct` is given."""
         return {}
 

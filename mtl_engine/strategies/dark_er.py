@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from mtl_engine.strategies.base import Step, Strategy, factor
+from mtl_engine.strategies.base import Step, Strategy, TaskStep, factor
+from mtl_engine.strategies.loss import Loss
 
 
 class DarkER(Strategy):
@@ -26,8 +25,10 @@ class DarkER(Strategy):
         self.bound = factor("bound", bound, 1e-6)
         self.adjust = factor("adjust", adjust)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        return {
-            name: task.recalling_loss(self.alpha, self.bound, task.prior(self.adjust))
-            for name, task in step.tasks.items()
-        }
+    def losses(self, step: Step) -> dict[str, Loss]:
+        return {name: self._loss(task) for name, task in step.tasks.items()}
+
+    def _loss(self, task: TaskStep) -> Loss:
+        loss = task.loss(task.prior(self.adjust))
+        recalled = task.recalled_loss(self.bound) if self.alpha else None
+        return loss if recalled is None else loss + self.alpha * recalled

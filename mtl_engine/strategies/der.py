@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy, TaskStep, factor
+from mtl_engine.strategies.loss import Loss
 
 
 class DER(Strategy):
@@ -23,11 +22,11 @@ class DER(Strategy):
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = factor("alpha", alpha)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         found = {name: self._loss(task) for name, task in step.tasks.items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
-    def _loss(self, task: TaskStep) -> Tensor | None:
+    def _loss(self, task: TaskStep) -> Loss | None:
         loss = task.stream_loss() if task.num_stream else None
         stored = task.stored_loss()
         if stored is None:

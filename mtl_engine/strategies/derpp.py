@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy, TaskStep, factor
+from mtl_engine.strategies.loss import Loss
 
 
 class DERpp(Strategy):
@@ -24,10 +23,10 @@ class DERpp(Strategy):
         self.beta = factor("beta", beta)
         self.adjust = factor("adjust", adjust)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: self._loss(task) for name, task in step.tasks.items()}
 
-    def _loss(self, task: TaskStep) -> Tensor:
+    def _loss(self, task: TaskStep) -> Loss:
         prior_C = task.prior(self.adjust)
         if not task.num_memory:
             return task.stream_loss(prior_C)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy, TaskStep, factor
+from mtl_engine.strategies.loss import Loss
 
 
 class EMA(Strategy):
@@ -24,9 +23,9 @@ class EMA(Strategy):
         self.strength = factor("strength", strength)
         self.adjust = factor("adjust", adjust)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: self._loss(task) for name, task in step.tasks.items()}
 
-    def _loss(self, task: TaskStep) -> Tensor:
+    def _loss(self, task: TaskStep) -> Loss:
         loss, distance = task.loss(task.prior(self.adjust)), task.averaged_loss()
         return loss if distance is None else loss + self.strength * distance

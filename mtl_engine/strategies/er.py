@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy, factor
+from mtl_engine.strategies.loss import Loss
 
 
 class ER(Strategy):
@@ -20,5 +19,5 @@ class ER(Strategy):
     def __init__(self, adjust: float = 0.0) -> None:
         self.adjust = factor("adjust", adjust)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: task.loss(task.prior(self.adjust)) for name, task in step.tasks.items()}

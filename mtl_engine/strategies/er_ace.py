@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
+from mtl_engine.strategies.loss import Loss
 
 
 class ERACE(Strategy):
@@ -15,11 +14,11 @@ class ERACE(Strategy):
     learning" (arXiv 2104.05025). "Never seen" is a true set here: the last old class is not left open.
     """
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: _loss(task) for name, task in step.tasks.items()}
 
 
-def _loss(task: TaskStep) -> Tensor:
+def _loss(task: TaskStep) -> Loss:
     if not task.num_stream:
         return task.memory_loss()
     stream = task.stream_loss(task.closed())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.strategies.base import Boundary, Step, Strategy, factor
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.types import Json
 
 _OPS: Any = (
@@ -43,7 +44,7 @@ class EWC(Strategy):
         self.anchor: dict[str, Tensor] = {}
         self._held: dict[str, Tensor] = {}  # min(strength * F, cap)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: task.loss() for name, task in step.tasks.items()}
 
     def correct(

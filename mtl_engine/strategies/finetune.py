@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy
+from mtl_engine.strategies.loss import Loss
 
 
 class Finetune(Strategy):
@@ -14,5 +13,5 @@ class Finetune(Strategy):
 
     replays: ClassVar[bool] = False
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: task.loss() for name, task in step.tasks.items()}

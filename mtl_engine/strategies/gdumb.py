@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy
+from mtl_engine.strategies.loss import Loss
 
 
 class GDumb(Strategy):
@@ -17,5 +16,5 @@ class GDumb(Strategy):
     the classes have to share; here the engine's policy decides, by default equal uniform samples.
     """
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         return {name: task.memory_loss() for name, task in step.tasks.items() if task.num_memory}

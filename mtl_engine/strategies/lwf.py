@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step, Strategy, factor
+from mtl_engine.strategies.loss import Loss
 
 
 class LwF(Strategy):
@@ -24,8 +23,8 @@ class LwF(Strategy):
         self.strength = factor("strength", strength)
         self.temperature = factor("temperature", temperature, 0.01, 1000)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+    def losses(self, step: Step) -> dict[str, Loss]:
+        found: dict[str, Loss] = {}
         for name, task in step.tasks.items():
             distance = task.distillation(self.temperature)
             loss = task.loss()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mtl_engine.errors import BadRows
+from mtl_engine.losses import Known, by_autograd
 from mtl_engine.types import Array, Json, Target
 
 Scores = dict[str, float | None]
@@ -58,11 +59,9 @@ class TaskType(ABC):
 
     def loss_by_hand(
         self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The loss and its gradient dL/dz, both without a graph; a kind may know a shorter way to them."""
-        z_BC = z_BC.detach().requires_grad_()
-        loss = self.loss(z_BC, y, weight, shift_C)
-        return loss.detach(), torch.autograd.grad(loss, z_BC)[0]
+    ) -> Known:
+        """The loss of float32 outputs and its derivative; a kind may know a shorter way to them."""
+        return by_autograd(lambda z_BC: self.loss(z_BC, y, weight, shift_C), z_BC)
 
     @abstractmethod
     def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
@@ -71,6 +70,10 @@ class TaskType(ABC):
     @abstractmethod
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         """Distance from a teacher's outputs, which may have fewer columns."""
+
+    def distil_by_hand(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Known:
+        """The distance of float32 outputs and its derivative, in some of the first columns or all."""
+        return by_autograd(lambda z_BC: self.distil(z_BC, teacher_BC, temperature), z_BC)
 
     @abstractmethod
     def null_loss(self) -> float | None:

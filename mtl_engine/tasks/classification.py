@@ -84,7 +84,7 @@ class Classification(TaskType):
 
     def loss_by_hand(
         self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> losses.Known:
         return losses.cross_entropy_by_hand(z_BC, y, weight, shift_C)
 
     def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
@@ -93,6 +93,9 @@ class Classification(TaskType):
 
     def distil(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Tensor:
         return losses.soft_cross_entropy(z_BC, teacher_BC, temperature)
+
+    def distil_by_hand(self, z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> losses.Known:
+        return losses.soft_cross_entropy_by_hand(z_BC, teacher_BC, temperature)
 
     def null_loss(self) -> float | None:
         """Entropy of the class frequencies."""

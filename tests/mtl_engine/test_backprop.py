@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_engine.backprop import AutogradPass
 from mtl_engine.engine import Engine
 from mtl_engine.strategies import STRATEGIES
-from mtl_engine.strategies.base import Step
+from mtl_engine.strategies.base import Step, TaskStep
 from mtl_engine.strategies.er import ER
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.types import TaskSpec
 from tests.support.engines import blobs, engine, labels_of, parts, task
 
@@ -123,7 +125,7 @@ def test_a_frozen_head_still_teaches_the_trunk() -> None:
 class Shared(ER):
     """One loss that stands for two tasks."""
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         first, *others = super().losses(step).items()
         return dict.fromkeys([first[0], *(name for name, _ in others)], first[1])
 
@@ -139,3 +141,29 @@ def test_a_loss_that_stands_for_two_tasks_counts_for_both() -> None:
         return one
 
     same(trained(engine("er")), trained(by_autograd(engine("er"))))
+
+
+class ByAutograd(ER):
+    """The loss of `er` as a function of outputs, and a penalty on their size beside it."""
+
+    def losses(self, step: Step) -> dict[str, Loss | Tensor]:
+        return {name: self._loss(task) for name, task in step.tasks.items()}
+
+    def _loss(self, task: TaskStep) -> Loss | Tensor:
+        if task.name == "a":
+            return functional.cross_entropy(task.z_BC.float(), task.y)
+        return 0.5 * task.loss() + 0.5 * functional.cross_entropy(task.z_BC.float(), task.y)
+
+
+def test_a_strategy_may_leave_its_losses_to_autograd() -> None:
+    def trained(one: Engine, strategy: ER) -> Engine:
+        parts(one).strategy = strategy
+        for name in ("a", "b"):
+            one.add_task(task(name))
+        for number in range(8):
+            rows = blobs([0, 1, 2], number)
+            one.observe("ab"[number % 2], rows, [0, 1, 2])
+        return one
+
+    same(trained(engine("er"), ByAutograd()), trained(engine("er"), ER()))
+    same(trained(by_autograd(engine("er")), ByAutograd()), trained(engine("er"), ER()))

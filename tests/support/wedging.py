@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from torch import Tensor
-
 from mtl_engine.strategies.base import Step
 from mtl_engine.strategies.finetune import Finetune
+from mtl_engine.strategies.loss import Loss
 
 
 class Wedging(Finetune):
@@ -17,7 +16,7 @@ class Wedging(Finetune):
     def __init__(self, while_exists: str) -> None:
         self.while_exists = while_exists
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step) -> dict[str, Loss]:
         pause = threading.Event()
         while Path(self.while_exists).exists():
             Path(f"{self.while_exists}.hit").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from mtl_engine.components import build
 from mtl_engine.strategies import STRATEGIES
 from mtl_engine.strategies.base import Step, Stored, TaskStep
+from mtl_engine.strategies.loss import Loss
 from mtl_engine.tasks.classification import Classification
 from mtl_engine.types import Target, TaskSpec
 
@@ -22,7 +24,7 @@ TEACHER = DRAW.normal(size=(5, 2))
 AVERAGED = DRAW.normal(size=(2, 4))
 
 
-def step_of(*, memory: bool = True) -> Step:
+def step_of(*, memory: bool = True, z: np.ndarray = Z) -> Step:
     rows = 5 if memory else 3
     kind = Classification(TaskSpec("a", classes=tuple("abcde")[:4]))
     kind.observe(Target(np.array([0, 1, 2], np.int32)))  # class 3 was never in a stream row before
@@ -30,7 +32,7 @@ def step_of(*, memory: bool = True) -> Step:
     step = TaskStep(
         name="a",
         kind=kind,
-        z_BC=torch.tensor(Z[:rows], dtype=torch.float32, requires_grad=True),
+        z_BC=torch.tensor(z[:rows], dtype=torch.float32),
         y=torch.from_numpy(Y[:rows]),
         weight=None,
         num_stream=3,
@@ -45,7 +47,12 @@ def step_of(*, memory: bool = True) -> Step:
 
 def loss(spec: Any, *, memory: bool = True) -> float:
     made = build(STRATEGIES, spec, "strategy")
-    return float(made.losses(step_of(memory=memory))["a"].detach())
+    return float(loss_of(made.losses(step_of(memory=memory))).value)
+
+
+def loss_of(losses: Mapping[str, Any]) -> Loss:
+    assert isinstance(losses["a"], Loss)
+    return losses["a"]
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
@@ -76,36 +83,53 @@ def huber(bound: float) -> float:
     return float(np.where(far, 2 * bound * np.abs(DIFFERENCES) - bound**2, DIFFERENCES**2).sum())
 
 
-@pytest.mark.parametrize(
-    ("spec", "wanted"),
-    [
-        ("finetune", ce(ALL)),
-        ("er", ce(ALL)),
-        ({"name": "er", "adjust": 0.7}, ce(ALL, 0.7 * PRIOR)),
-        ("er_ace", ce(S, np.array([-1e9, -1e9, 0, 0])) + ce(M)),
-        ({"name": "derpp", "alpha": 0.3, "beta": 0.6}, ce(S) + 0.3 * MSE / 6 + 0.6 * ce(M)),
-        ({"name": "derpp", "alpha": 0, "beta": 1, "adjust": 1}, ce(S, PRIOR) + ce(M, PRIOR)),
-        ({"name": "der", "alpha": 0.3}, ce(S) + 0.3 * MSE / 6),
-        ({"name": "ema", "strength": 0.3}, ce(ALL) + 0.3 * ((Z[3:] - AVERAGED) ** 2).mean()),
-        ({"name": "ema", "strength": 0, "adjust": 0.7}, ce(ALL, 0.7 * PRIOR)),
-        ("ewc", ce(ALL)),
-        ("agem", ce(S)),
-        ("gdumb", ce(M)),
-        (
-            {"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7},
-            ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5,
-        ),
-        ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
-        ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
-    ],
-)
+FORMULAS: list[tuple[Any, float]] = [
+    ("finetune", ce(ALL)),
+    ("er", ce(ALL)),
+    ({"name": "er", "adjust": 0.7}, ce(ALL, 0.7 * PRIOR)),
+    ("er_ace", ce(S, np.array([-1e9, -1e9, 0, 0])) + ce(M)),
+    ({"name": "derpp", "alpha": 0.3, "beta": 0.6}, ce(S) + 0.3 * MSE / 6 + 0.6 * ce(M)),
+    ({"name": "derpp", "alpha": 0, "beta": 1, "adjust": 1}, ce(S, PRIOR) + ce(M, PRIOR)),
+    ({"name": "der", "alpha": 0.3}, ce(S) + 0.3 * MSE / 6),
+    ({"name": "ema", "strength": 0.3}, ce(ALL) + 0.3 * ((Z[3:] - AVERAGED) ** 2).mean()),
+    ({"name": "ema", "strength": 0, "adjust": 0.7}, ce(ALL, 0.7 * PRIOR)),
+    ("ewc", ce(ALL)),
+    ("agem", ce(S)),
+    ("gdumb", ce(M)),
+    (
+        {"name": "dark_er", "alpha": 0.3, "bound": 0.5, "adjust": 0.7},
+        ce(ALL, 0.7 * PRIOR) + 0.3 * huber(0.5) / 5,
+    ),
+    ({"name": "lwf", "strength": 0.4, "temperature": 3.0}, ce(ALL) + 0.4 * kl(ALL, 3.0)),
+    ({"name": "snapshot", "strength": 2, "temperature": 2}, ce(ALL) + 2 * kl(ALL, 2.0)),
+]
+
+
+@pytest.mark.parametrize(("spec", "wanted"), FORMULAS)
 def test_the_loss_is_the_formula_in_the_docstring(spec: Any, wanted: float) -> None:
     assert loss(spec) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("spec", [spec for spec, _ in FORMULAS])
+def test_the_gradient_of_a_loss_is_how_it_changes_with_the_outputs(spec: Any) -> None:
+    made, h = build(STRATEGIES, spec, "strategy"), 0.02
+    found = loss_of(made.losses(step_of()))
+    gradient = np.zeros_like(Z)
+    for one in found.terms:
+        g = one.g_BC.numpy()
+        gradient[one.start : one.start + len(g), : g.shape[1]] += one.factor * g
+    numeric = np.zeros_like(Z)
+    for at in np.ndindex(*Z.shape):
+        moved = np.zeros_like(Z)
+        moved[at] = h
+        up, down = (loss_of(made.losses(step_of(z=Z + d))).value for d in (moved, -moved))
+        numeric[at] = float(up - down) / (2 * h)
+    np.testing.assert_allclose(gradient, numeric, atol=5e-4)
+
+
 def test_the_reference_of_agem_is_the_loss_of_the_replayed_rows() -> None:
     made = build(STRATEGIES, "agem", "strategy")
-    assert float(made.references(step_of())["a"].detach()) == pytest.approx(ce(M), rel=1e-5)
+    assert float(loss_of(made.references(step_of())).value) == pytest.approx(ce(M), rel=1e-5)
     assert made.references(step_of(memory=False)) == {}
 
 
