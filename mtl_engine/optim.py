@@ -169,12 +169,10 @@ class Optimizer:
 
     def _descend(self, products: Sequence[Product], grads: list[Tensor], clip_norm: float) -> bool:
         """As `step`, on CPU. Most gradients are short enough by a bound on their length, which costs less than the length."""
-        square, shorter = _length(grads) ** 2 if grads else 0.0, 1.0
-        bounds = [product.square_bound() for product in products]
-        most = square + sum(bounds)
-        if clip_norm and not (most <= clip_norm**2 and math.isfinite(most)):
-            square += sum(one.square(bound) for one, bound in zip(products, bounds, strict=True))
-            shorter = _shorter(math.sqrt(square), clip_norm)
+        square = _length(grads) ** 2 if grads else 0.0
+        shorter = 1.0
+        if clip_norm:
+            shorter = _shorter(math.sqrt(_square(products, square, clip_norm**2)), clip_norm)
             if not shorter:
                 return False
         for product in products:
@@ -243,6 +241,19 @@ def _shorter(length: float, most: float) -> float:
     if not math.isfinite(length):
         return 0.0
     return most / length if length > most else 1.0
+
+
+def _square(products: Sequence[Product], beside: float, most: float) -> float:
+    """A bound of at most `most` on the squared length of products and what is `beside` them, or else that square itself.
+
+    Products are multiplied out until the bound is close enough, those that cost least first.
+    """
+    waiting = sorted(products, key=lambda one: one.size, reverse=True)
+    bounds = [one.square_bound() for one in waiting]
+    while waiting and not (beside + sum(bounds) <= most):  # so that NaN goes on
+        beside += waiting.pop().square()
+        bounds.pop()
+    return beside + sum(bounds)
 
 
 def _length(grads: Sequence[Tensor]) -> float:

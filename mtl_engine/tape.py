@@ -11,52 +11,59 @@ from torch import Tensor, nn
 
 from mtl_engine.errors import EngineError
 
-_CANCELLED = 1e-3  # of the bound: below it too few digits of a sum over pairs are left
 _ATEN: Any = torch.ops.aten
 _relu_backward: Any = _ATEN.threshold_backward.default
 _norm_backward: Any = _ATEN.native_layer_norm_backward.default
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Product:
     """The gradient of y = x W^T + b before it is multiplied out: dW = g^T x, db = sum_B g.
 
-    Plain gradient descent needs no more: its length is known from the factors, and it can be subtracted from the weights
-    without ever being stored.
+    Plain gradient descent often needs no more: a bound on its length comes from the factors, and it can be subtracted
+    from the weights without ever being stored.
     """
 
     weight: Tensor
     bias: Tensor
     x_BI: Tensor
     g_BO: Tensor
+    _made: tuple[Tensor, Tensor] | None = None  # dW and db
 
     def square_bound(self) -> float:
         """|g|^2 (|x|^2 + B), which |dW|^2 + |db|^2 is never above; on CPU, where a number costs no wait."""
         x, g = self.x_BI.reshape(-1), self.g_BO.reshape(-1)
         return torch.dot(g, g).item() * (torch.dot(x, x).item() + len(self.g_BO))
 
-    def square(self, bound: float) -> float:
-        """|dW|^2 + |db|^2, given its `square_bound`: the sum over pairs of rows of (g g^T) (x x^T + 1).
+    def square(self) -> float:
+        """|dW|^2 + |db|^2, multiplied out."""
+        return sum(torch.dot(d.view(-1), d.view(-1)).item() for d in self.gradients())
 
-        From dW itself where that is less work, and where pairs cancel: rounding is relative to the bound.
-        """
-        g, x = self.g_BO, self.x_BI
-        if len(g) * (g.shape[1] + x.shape[1]) <= g.shape[1] * x.shape[1]:
-            pairs_BB = (x @ x.t()).add_(1.0)
-            found = torch.dot((g @ g.t()).reshape(-1), pairs_BB.reshape(-1)).item()
-            if found > _CANCELLED * bound:
-                return found
-        return (g.t() @ x).square_().sum().item() + g.sum(0).square_().sum().item()
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        """dW and db."""
+        if self._made is None:
+            self._made = self.g_BO.t() @ self.x_BI, self.g_BO.sum(0)
+        return self._made
 
     def descend(self, lr: float) -> None:
-        """W <- W - lr dW and b <- b - lr db, each in one operation."""
-        self.weight.addmm_(self.g_BO.t(), self.x_BI, alpha=-lr)
-        self.bias.add_(self.g_BO.sum(0), alpha=-lr)
+        """W <- W - lr dW and b <- b - lr db; what is not multiplied out yet never is."""
+        if self._made is None:
+            self.weight.addmm_(self.g_BO.t(), self.x_BI, alpha=-lr)
+            self.bias.add_(self.g_BO.sum(0), alpha=-lr)
+        else:
+            self.weight.add_(self._made[0], alpha=-lr)
+            self.bias.add_(self._made[1], alpha=-lr)
 
     def multiply(self) -> None:
         """Into the `grad` of weights and bias."""
-        _add(self.weight, self.g_BO.t() @ self.x_BI)
-        _add(self.bias, self.g_BO.sum(0))
+        d_OI, d_O = self.gradients()
+        _add(self.weight, d_OI)
+        _add(self.bias, d_O)
+
+    @property
+    def size(self) -> int:
+        """Entries of dW."""
+        return self.weight.numel()
 
 
 class Tape:
