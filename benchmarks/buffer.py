@@ -74,7 +74,7 @@ class Case:
             outputs = {"a": Outputs(z, np.full(B, C, np.int32))}
         self.step += 1
         owner = 1 + (y >= C // 2).astype(np.int64)
-        self.replay.offer(self.step, rows, owner, y.astype(np.int64), outputs)
+        self.replay.offer(self.step, rows, owner, y.astype(np.int64), outputs.copy)
 
     def draw(self) -> None:
         slots = self.replay.draw(self.step, B, lambda: SHARES)

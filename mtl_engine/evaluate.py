@@ -82,7 +82,7 @@ class HeldOut:
         offered = int(table.slots.seen_G.sum())
         uniform_B = rng.uniform(self._seed, f"holdout:{name}", 0, len(rows), start=offered)
         owner_B = np.full(len(rows), task.number, np.int64)
-        table.offer(rows, owner_B, task.kind.group_B(rows.targets[name]), uniform_B, {})
+        table.offer(rows, owner_B, task.kind.group_B(rows.targets[name]), uniform_B, dict)
 
     def _made(self, name: str) -> ReplayTable:
         return ReplayTable(

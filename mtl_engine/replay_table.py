@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -34,6 +34,10 @@ class Outputs:
 
     z: Tensor
     width: Array
+
+
+Fresh = Callable[[], Mapping[str, Outputs]]
+"""Outputs that the model had for offered rows, by task; asked for only when one of the rows is kept."""
 
 
 class ReplayTable:
@@ -69,17 +73,24 @@ class ReplayTable:
         """Of all columns; on the host their memory is taken as rows are written."""
         return sum(column.numel() * column.element_size() for column in self._columns().values())
 
-    def pass_by(self, owner: int, class_B: Array, least: float) -> bool:
-        """Whether rows of one task are only counted, since not even the smallest of their draws keeps one."""
-        return self.slots.pass_by(self.slots.policy.key_B(owner, class_B), least)
+    def replace(
+        self, rows: Rows, owner: int, class_B: Array, draw: tuple[Array, float], outputs: Fresh
+    ) -> bool:
+        """As `offer` for rows of one task where no group is new and none has room; False, and nothing is done, elsewhere.
+
+        `draw` is one number for each row, and the smallest of them.
+        """
+        if self.allocation.strata is not None:
+            return False
+        taken = self.slots.replace(self.slots.policy.key_B(owner, class_B), *draw)
+        if taken:
+            count = len(taken)
+            self._keep(rows, np.fromiter(taken, np.int64, count),
+                       np.fromiter(taken.values(), np.int64, count), outputs)  # fmt: skip
+        return taken is not None
 
     def offer(
-        self,
-        rows: Rows,
-        owner_B: Array,
-        class_B: Array,
-        uniform_B: Array,
-        outputs: Mapping[str, Outputs],
+        self, rows: Rows, owner_B: Array, class_B: Array, uniform_B: Array, outputs: Fresh
     ) -> bool:
         """Keep what the policy keeps; True when `order` changed."""
         offered = np.flatnonzero(owner_B >= 0)
@@ -90,12 +101,16 @@ class ReplayTable:
         slot_B, changed = self.allocation.place(owner_B, class_B, uniform_B)
         kept = np.flatnonzero(slot_B >= 0)
         if kept.size:
-            slot_N = slot_B[kept]
-            if self._is_new(rows, outputs):
-                self._prepare(rows, outputs)
-            self._write(slot_N, rows.take(offered[kept]), offered[kept], outputs)
-            self.version[slot_N // self.stride] = next(_VERSIONS)
+            self._keep(rows, slot_B[kept], offered[kept], outputs)
         return changed
+
+    def _keep(self, rows: Rows, slot_N: Array, row_N: Array, outputs: Fresh) -> None:
+        """Write some of the rows into different slots."""
+        fresh = outputs()
+        if self._is_new(rows, fresh):
+            self._prepare(rows, fresh)
+        self._write(slot_N, rows, row_N, fresh)
+        self.version[slot_N // self.stride] = next(_VERSIONS)
 
     def batch(self, slot_N: Array) -> tuple[Array | Tensor, Array | None, dict[str, Target]]:
         """Inputs (on the host an array), lengths and labels of some slots; a label without weights is there for every row."""
@@ -175,13 +190,15 @@ class ReplayTable:
         self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]
     ) -> None:
         x = self._inputs()
-        slots = torch.from_numpy(slot_N)
-        x.index_copy_(0, slots.to(x.device), torch.from_numpy(rows.x).to(x.device))
+        if x.is_cpu:
+            x.numpy()[slot_N] = rows.x[row_N]
+        else:
+            x[torch.from_numpy(slot_N).to(x.device)] = torch.from_numpy(rows.x[row_N]).to(x.device)
         if self.length_M is not None and rows.length is not None:
-            self.length_M[slot_N] = rows.length
+            self.length_M[slot_N] = rows.length[row_N]
         for name, labels in self.targets.items():
-            before = labels.y, labels.weight
-            labels.put(slot_N, rows.targets.get(name))
+            before, target = (labels.y, labels.weight), rows.targets.get(name)
+            labels.put(slot_N, None if target is None else target.take(row_N))
             if labels.y is not before[0] or labels.weight is not before[1]:
                 self._views.clear()
         for name, known in self.outputs.items():
@@ -189,7 +206,8 @@ class ReplayTable:
             if name in outputs:
                 z_BC = outputs[name].z
                 z_NC = z_BC[torch.from_numpy(row_N).to(z_BC.device)].to(known.z.device)
-                known.z[slots.to(known.z.device), : z_NC.shape[1]] = z_NC
+                to = torch.from_numpy(slot_N).to(known.z.device)
+                known.z[to, : z_NC.shape[1]] = z_NC
                 known.width[slot_N] = outputs[name].width[row_N]
 
     def state(self) -> tuple[Json, dict[str, Array]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Draw, Replay
+from mtl_engine.replay_table import Outputs
 from mtl_engine.row_gradients import boundary
 from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
@@ -280,12 +282,15 @@ class Trainer:
         for j in joined:
             if j.stream is not None:
                 owner_B, class_B = batch.owners(j.stream, self.registry.tasks)
-                outputs = {
-                    name: batch.kept_outputs(j, task)
-                    for name, task in tasks.items()
-                    if self.strategy.keeps and self.model.table_of[name] == j.table
-                }
+                outputs = partial(self._outputs, j, tasks) if self.strategy.keeps else dict
                 self.replay.offer(number, j.stream, owner_B, class_B, outputs)
+
+    def _outputs(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> dict[str, Outputs]:
+        return {
+            name: batch.kept_outputs(joined, task)
+            for name, task in tasks.items()
+            if self.model.table_of[name] == joined.table
+        }
 
     def _after(self, tasks: Mapping[str, TaskStep]) -> None:
         for name in tasks:

@@ -52,7 +52,7 @@ def test_a_step_allocates_nothing_in_proportion_to_the_buffer(policy: type) -> N
     def offer(step: int, n: int) -> None:
         y = (np.arange(n) % 4).astype(np.int32)
         rows = Rows("t", np.zeros((n, 2), np.uint8), None, {"ab"[step % 2]: Target(y)})
-        replay.offer(step, rows, np.full(n, 1 + step % 2), y.astype(np.int64), {})
+        replay.offer(step, rows, np.full(n, 1 + step % 2), y.astype(np.int64))
 
     for fill in (8, 400_000):
         for step in (0, 1):

@@ -33,7 +33,7 @@ def rows_of(table: str, task: str, y: np.ndarray, first: int = 0) -> Rows:
 def offered(replay: Replay, rows: Rows, owner: int, step: int = 1) -> None:
     (target,) = rows.targets.values()
     owner_B = np.full(len(rows), owner, np.int64)
-    replay.offer(step, rows, owner_B, target.y.astype(np.int64), {})
+    replay.offer(step, rows, owner_B, target.y.astype(np.int64))
 
 
 def two_tasks(rare: int = 2, frequent: int = 30) -> Replay:
@@ -237,7 +237,7 @@ def test_a_row_costs_its_source_and_at_most_64_bytes(policy: type, kind: str) ->
     if kind == "logits":
         z = torch.zeros((n, 10), dtype=torch.float16)
         outputs = {"a": replay_table.Outputs(z, np.full(n, 10, np.int32))}
-    replay.offer(1, rows, np.ones(n, np.int64), y.astype(np.int64), outputs)
+    replay.offer(1, rows, np.ones(n, np.int64), y.astype(np.int64), outputs.copy)
     table = replay.tables["t"]
     assert table.num_rows == n
     source = x[0].nbytes + (20 if kind == "logits" else 0)
@@ -268,7 +268,7 @@ def test_columns_in_files_hold_bit_for_bit_what_columns_in_memory_hold(
         outputs = {task: replay_table.Outputs(z, np.full(9, z.shape[1], np.int32))}
         y = rows.targets[task].y.astype(np.int64)
         for replay in replays:
-            replay.offer(step, rows, np.full(9, owner, np.int64), y, outputs)
+            replay.offer(step, rows, np.full(9, owner, np.int64), y, outputs.copy)
         draws = [replay.draw(step, 16, lambda: EQUAL)["t"] for replay in replays]
         np.testing.assert_array_equal(*draws)
         _same_segments(*replays)
@@ -315,7 +315,7 @@ def test_segments_that_did_not_change_since_a_column_came_still_restore_the_tabl
         z = torch.full((2, 1 + step // 4), float(step), dtype=torch.float16)
         rows = Rows("t", x, None, {task: Target(y, weight)})
         outputs = {task: replay_table.Outputs(z, np.full(2, z.shape[1], np.int32))}
-        replay.offer(step, rows, np.full(2, owner, np.int64), y.astype(np.int64), outputs)
+        replay.offer(step, rows, np.full(2, owner, np.int64), y.astype(np.int64), outputs.copy)
         live = replay.segments()
         linked += sum(name in stored and stored[name][0] == live[name][0] for name in live)
         stored = {
