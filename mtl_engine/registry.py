@@ -90,6 +90,9 @@ class Registry:
 
     def prepare(self, task: str | None, x: Any, y: Any, mask: Any, weight: Any) -> Rows:
         """Checked rows of one event; new labels get columns now. Raises BadRows and then changes nothing."""
+        known = self.tasks.get(task or "")
+        if known is not None and known.table is not None:
+            return self._of_one(known, self.tables[known.table], x, (y, mask, weight))
         names, labels = self._named(task, y, mask, weight)
         found, length_B, table = self._inputs(names, x)
         checked = {name: self.tasks[name].kind.check(*labels[name], len(found)) for name in names}
@@ -99,6 +102,13 @@ class Registry:
         return Rows(
             table.name, found, length_B, {name: target for name, (target, _) in checked.items()}
         )
+
+    def _of_one(self, task: Task, table: InputTable, x: Any, labels: tuple[Any, Any, Any]) -> Rows:
+        """The usual case: rows of one task that has had some before."""
+        found, length_B = inputs.check(task.spec, task.encoder, table, x)
+        target, fresh = task.kind.check(*labels, len(found))
+        task.kind.admit(target, fresh)
+        return Rows(table.name, found, length_B, {task.spec.name: target})
 
     def check(self, task: str, x: Any, y: Any = None) -> tuple[Rows, Target]:
         """Checked rows for scoring or prediction; changes nothing. Unknown labels become column -1."""

@@ -91,12 +91,13 @@ class Replay:
     ) -> None:
         """Offer stream rows; `owner` is the number of the task that all rows, or each row, are kept for, -1 = not offered."""
         table, purpose = self.tables[rows.table], f"insert:{rows.table}"
-        uniform_B = rng.uniform(self.seed, purpose, step, len(rows))
         if isinstance(owner, int):
-            least = rng.least(self.seed, purpose, step, len(rows))
-            if table.replace(rows, owner, class_B, (uniform_B, least), outputs):
-                return
+            if len(rows) <= rng.SHORT:
+                draws = rng.listed(self.seed, purpose, step, len(rows))
+                if table.replace(rows, owner, class_B, draws, outputs):
+                    return
             owner = np.full(len(rows), owner, np.int64)
+        uniform_B = rng.uniform(self.seed, purpose, step, len(rows))
         if table.offer(rows, owner, class_B, uniform_B, outputs):
             self._choice = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -74,19 +74,14 @@ class ReplayTable:
         return sum(column.numel() * column.element_size() for column in self._columns().values())
 
     def replace(
-        self, rows: Rows, owner: int, class_B: Array, draw: tuple[Array, float], outputs: Fresh
+        self, rows: Rows, owner: int, class_B: Array, draws: Sequence[float], outputs: Fresh
     ) -> bool:
-        """As `offer` for rows of one task where no group is new and none has room; False, and nothing is done, elsewhere.
-
-        `draw` is one number for each row, and the smallest of them.
-        """
+        """As `offer` for rows of one task where no group is new and none has room; False, and nothing is done, elsewhere."""
         if self.allocation.strata is not None:
             return False
-        taken = self.slots.replace(self.slots.policy.key_B(owner, class_B), *draw)
+        taken = self.slots.replace(self.slots.policy.key_B(owner, class_B).tolist(), draws)
         if taken:
-            count = len(taken)
-            self._keep(rows, np.fromiter(taken, np.int64, count),
-                       np.fromiter(taken.values(), np.int64, count), outputs)  # fmt: skip
+            self._keep(rows, np.array([*taken]), np.array([*taken.values()]), outputs)
         return taken is not None
 
     def offer(

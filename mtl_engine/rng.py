@@ -32,11 +32,9 @@ def uniform(seed: int, purpose: str, step: int, n: int, start: int = 0) -> Array
     return _fractions(_bits(np.uint64(_key(seed, purpose, step, start)), n))
 
 
-def least(seed: int, purpose: str, step: int, n: int) -> float:
-    """The smallest element of `uniform`, for n >= 1."""
-    if n > SHORT:
-        return float(uniform(seed, purpose, step, n).min())
-    return _least_together(seed, purpose, step // STEPS, n)[step % STEPS]
+def listed(seed: int, purpose: str, step: int, n: int) -> list[float]:
+    """`uniform` as a list; n at most `SHORT`."""
+    return _listed_together(seed, purpose, step // STEPS, n)[step % STEPS]
 
 
 def integers(seed: int, purpose: str, step: int, n: int, high: int) -> Array:
@@ -58,8 +56,8 @@ def together(seed: int, purpose: str, block: int, n: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _least_together(seed: int, purpose: str, block: int, n: int) -> list[float]:
-    return together(seed, purpose, block, n).min(1).tolist()
+def _listed_together(seed: int, purpose: str, block: int, n: int) -> list[list[float]]:
+    return together(seed, purpose, block, n).tolist()
 
 
 def _fractions(bits: Array) -> Array:

@@ -34,6 +34,16 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def known(self, y: Any) -> Array | None:
+        """Columns int32 [B] of an array of whole numbers that are all known labels, the usual case; else None."""
+        if type(y) is not np.ndarray or y.dtype.kind not in "iu" or y.ndim != 1 or not y.size:
+            return None
+        unsigned_B = y.astype(np.uint64)  # a negative number becomes a large one
+        if np.maximum.reduce(unsigned_B) >= len(self._direct_L):
+            return None
+        columns_B = self._direct_L.take(unsigned_B.view(np.int64))
+        return columns_B if np.minimum.reduce(columns_B) >= 0 else None
+
     def columns(self, labels_B: Array) -> tuple[Array, list[int | str]]:
         """Columns int32 [B] of checked labels, and the labels that are new, whose columns follow the known ones."""
         if labels_B.dtype != object and labels_B.size and int(labels_B.max()) < len(self._direct_L):

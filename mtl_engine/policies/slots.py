@@ -11,7 +11,7 @@ nothing, so both cost what is offered, whatever the capacity. New quotas lay the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from mtl_engine.policies.base import Policy
 from mtl_engine.types import Array, Json
 
 _PAIRS = 4096  # up to here comparing every pair of rows is faster than sorting them
-_FEW = 16  # up to here rows one by one are faster than arrays of them
-_ABOVE = 1 + 1e-9  # above every rounding of a bound
 _NO_KEY = np.iinfo(np.int64).max
 _OF_GROUPS = ("key_G", "seen_G", "quota_G", "filled_G")
 
@@ -62,32 +60,25 @@ class Slots:
             slot_B[kept[self._last_M[slot_N] != kept]] = -1
         return slot_B
 
-    def replace(self, key_B: Array, uniform_B: Array, least: float) -> dict[int, int] | None:
+    def replace(self, keys: Sequence[int], draws: Sequence[float]) -> dict[int, int] | None:
         """As `place` where all groups are known and full, the usual case on a long stream: the last row of each slot taken.
 
-        None, and nothing is changed, where they are not, or where more than a few rows might be kept. `least` is the
-        smallest of the draws: on most streams it tells that no row is kept.
+        None, and nothing is changed, where they are not. Row by row: in the middle of a step, where nothing is in the
+        processor's caches, a few operations on arrays take longer than some dozens of rows.
         """
-        if not self._full:
+        groups = self._group_of
+        if not self._full or not all(key in groups for key in keys):
             return None
-        at_B = self._sorted_G.searchsorted(key_B)
-        if (self._sorted_G[at_B] != key_B).any():
-            return None
-        group_B = self._order_G[at_B]
         taken: dict[int, int] = {}
-        if least < self._chance:
-            candidates = self._candidates(group_B, uniform_B, self.quota_G[group_B]).tolist()
-            if len(candidates) > _FEW:
-                return None
-            for row in candidates:
-                group = int(group_B[row])
-                rank = int(np.count_nonzero(group_B[:row] == group))
-                at = int(float(uniform_B[row]) * (int(self.seen_G[group]) + rank + 1))
-                if at < self.quota_G[group]:
-                    taken[int(self.slot_P[self.start_G[group] + at])] = row
-        self._count(group_B)
-        if taken:
-            self._chance = float((self.quota_G / (self.seen_G + 1)).max()) * _ABOVE
+        seen: dict[int, int] = {}
+        for row, key in enumerate(keys):
+            group = groups[key]
+            n = seen[group] = (seen[group] if group in seen else int(self.seen_G[group])) + 1
+            at = draws[row] * n
+            if at < self.quota_G[group]:
+                taken[int(self.slot_P[self.start_G[group] + int(at)])] = row
+        for group, n in seen.items():
+            self.seen_G[group] = n
         return taken
 
     def used(self) -> Array:
@@ -142,7 +133,7 @@ class Slots:
         self._order_G = np.append(np.argsort(self.key_G, kind="stable"), -1)
         self._sorted_G = np.append(np.sort(self.key_G), _NO_KEY)  # so that every search ends inside
         self._full = False  # whether every group is known to be, until quotas change
-        self._chance = 2.0  # no draw at or above it keeps a row, whatever its group; grows stale on the safe side
+        self._group_of = {key: group for group, key in enumerate(self.key_G.tolist())}
         self.start_G = np.cumsum(self.quota_G) - self.quota_G
         self._last_M = np.empty(self.capacity, np.int32)  # the last row of a batch for a slot
         self.moves += 1
@@ -196,22 +187,15 @@ class Slots:
     def _replace(self, group_B: Array, uniform_B: Array, quota_B: Array) -> Array:
         """Groups that are full, the usual case later on: few rows have a chance, only those are looked at."""
         slot_B = np.full(len(group_B), -1, np.int64)
-        row_N = self._candidates(group_B, uniform_B, quota_B)
+        row_N = np.flatnonzero(uniform_B * (self.seen_G[group_B] + 1) < quota_B)
         if row_N.size:
             group_N = group_B[row_N]
             at_N = self._draws(group_B, row_N, uniform_B[row_N])
             kept = at_N < quota_B[row_N]
             slot_B[row_N[kept]] = self.slot_P[self.start_G[group_N[kept]] + at_N[kept]]
-        self._count(group_B)
+        self.seen_G += np.bincount(group_B, minlength=len(self.key_G))
         self._full = bool((self.filled_G >= self.quota_G).all())
         return slot_B
-
-    def _candidates(self, group_B: Array, uniform_B: Array, quota_B: Array) -> Array:
-        """Rows that full groups would keep if no other row of the batch came before them."""
-        return np.flatnonzero(uniform_B * (self.seen_G[group_B] + 1) < quota_B)
-
-    def _count(self, group_B: Array) -> None:
-        self.seen_G += np.bincount(group_B, minlength=len(self.key_G))
 
     def _draws(self, group_B: Array, row_N: Array, uniform_N: Array) -> Array:
         """floor(U * (n + i)) for some rows."""

@@ -45,6 +45,9 @@ class Classification(TaskType):
     ) -> tuple[Target, list[int | str]]:
         if y is None:
             return Target(np.zeros(n, np.int32), np.zeros(n, np.float32)), []
+        known_B = self.vocabulary.known(y) if mask is None and weight is None else None
+        if known_B is not None and len(known_B) == n:
+            return Target(known_B), []
         y = y if is_list(y) else np.asarray(y)
         if (is_list(y) or y.ndim == 1) and len(y) != n:
             raise BadRows(

@@ -300,7 +300,7 @@ def test_rows_that_meet_full_groups_are_placed_as_all_others(name: str) -> None:
         long.offer(key_B, uniform_B)
         task_B, class_B = key_B >> TASK_SHIFT, key_B & ((1 << TASK_SHIFT) - 1)
         own_B = short.slots.policy.key_B(task_B, class_B)
-        taken = short.slots.replace(own_B, uniform_B, float(uniform_B.min()))
+        taken = short.slots.replace(own_B.tolist(), uniform_B.tolist())
         if taken is None:
             short.offer(key_B, uniform_B)
         else:
