@@ -115,13 +115,14 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     if kept is None or not len(slot_M):
         return None
     columns = min(columns, kept.z.shape[1])
-    device = table.place.device
+    device, width_M = table.place.device, kept.width[slot_M]
     z_MC = kept.z.index_select(0, torch.from_numpy(slot_M).to(kept.z.device)).to(device)
-    z_MC, width_M = z_MC[:, :columns], kept.width[slot_M]
-    if int(width_M.min()) >= columns:
-        return Stored(z_MC, None)
-    valid_MC = torch.from_numpy(width_M[:, None] > np.arange(columns)).to(device)
-    return Stored(z_MC.masked_fill(~valid_MC, 0.0), valid_MC)
+    z_MC = z_MC[:, :columns]
+    if np.minimum.reduce(width_M) >= columns:
+        return Stored(z_MC, None, z_MC.numel())
+    valid_MC = torch.from_numpy((width_M[:, None] > np.arange(columns)).astype(np.float32))
+    entries = int(np.minimum(width_M, columns).sum())
+    return Stored(z_MC, valid_MC.to(device), entries)
 
 
 def kept_outputs(joined: Joined, task: TaskStep) -> Outputs:

@@ -38,7 +38,7 @@ def by_autograd(loss: Callable[[Tensor], Tensor], z_BC: Tensor) -> Known:
 def cross_entropy(
     z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, shift_C: Tensor | None = None
 ) -> Tensor:
-    """Softmax cross-entropy of z + shift; a column shifted by `CLOSED` takes no part in the softmax."""
+    """Softmax cross-entropy of z + shift (for all rows [C], or for each [B, C]); a column shifted by `CLOSED` takes no part."""
     z_BC = z_BC.float()
     if shift_C is not None:
         z_BC = z_BC + shift_C
@@ -51,14 +51,15 @@ def cross_entropy_by_hand(
     z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, shift_C: Tensor | None = None
 ) -> Known:
     """`cross_entropy` and its gradient dL/dz = weight (softmax(z + shift) - onehot(y)) / B, for float32."""
-    p_BC = functional.log_softmax(z_BC if shift_C is None else z_BC + shift_C, 1)
-    mean = weight_B is None
-    loss, total = _nll(p_BC, y_B, None, 1 if mean else 0, _IGNORED)
+    p_BC = torch.log_softmax(z_BC if shift_C is None else z_BC + shift_C, 1)
     if weight_B is None:
+        loss, total = _nll(p_BC, y_B, None, 1, _IGNORED)
         g_BC = _nll_backward(_one(loss.device), p_BC, y_B, None, 1, _IGNORED, total)
     else:
-        loss = _weighted_mean(loss, weight_B)
-        g_BC = _nll_backward(weight_B / len(y_B), p_BC, y_B, None, 0, _IGNORED, total)
+        loss_B, total = _nll(p_BC, y_B, None, 0, _IGNORED)
+        weight_B = weight_B / len(y_B)
+        loss = torch.dot(loss_B, weight_B)
+        g_BC = _nll_backward(weight_B, p_BC, y_B, None, 0, _IGNORED, total)
     return loss, _log_softmax_backward(g_BC, p_BC, 1, torch.float32)
 
 
@@ -109,16 +110,15 @@ def soft_cross_entropy_by_hand(z_BC: Tensor, teacher_BC: Tensor, temperature: fl
     return distance * (temperature**2 / rows), found_BC.exp_().sub_(p_BC).mul_(temperature / rows)
 
 
-def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Known:
+def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entries: int) -> Known:
     """Mean squared difference to stored outputs over the entries that existed when they were stored, and its gradient [M, C'].
 
-    The mean is over valid entries, so the factor in front does not depend on the width of the head.
+    The mean is over those `entries`, so the factor in front does not depend on the width of the head. `valid_MC` is
+    1 where an entry existed and 0 elsewhere.
     """
-    d_MC = _difference(z_MC, stored_MC, valid_MC)
-    if valid_MC is None:
-        return torch.dot(d_MC.view(-1), d_MC.view(-1)) / d_MC.numel(), d_MC * (2 / d_MC.numel())
-    count = valid_MC.sum().clamp(min=1)
-    return d_MC.square().sum() / count, d_MC * (2 / count)
+    d_MC, entries = _difference(z_MC, stored_MC, valid_MC), max(entries, 1)
+    error = torch.dot(d_MC.view(-1), d_MC.view(-1)) / entries
+    return error, d_MC.mul_(2 / entries)
 
 
 def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float) -> Known:

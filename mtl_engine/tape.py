@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,11 @@ from mtl_engine.errors import EngineError
 _ATEN: Any = torch.ops.aten
 _relu_backward: Any = _ATEN.threshold_backward.default
 _norm_backward: Any = _ATEN.native_layer_norm_backward.default
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, device: torch.device) -> Tensor:
+    return torch.ones(n, device=device)
 
 
 @dataclass(slots=True)
@@ -32,8 +39,8 @@ class Product:
 
     def square_bound(self) -> float:
         """|g|^2 (|x|^2 + B), which |dW|^2 + |db|^2 is never above; on CPU, where a number costs no wait."""
-        x, g = self.x_BI.reshape(-1), self.g_BO.reshape(-1)
-        return torch.dot(g, g).item() * (torch.dot(x, x).item() + len(self.g_BO))
+        x, g = self.x_BI.numpy(), self.g_BO.numpy()
+        return float(np.vdot(g, g)) * (float(np.vdot(x, x)) + len(g))
 
     def square(self) -> float:
         """|dW|^2 + |db|^2, multiplied out."""
@@ -48,8 +55,9 @@ class Product:
     def descend(self, lr: float) -> None:
         """W <- W - lr dW and b <- b - lr db; what is not multiplied out yet never is."""
         if self._made is None:
-            self.weight.addmm_(self.g_BO.t(), self.x_BI, alpha=-lr)
-            self.bias.add_(self.g_BO.sum(0), alpha=-lr)
+            g_OB = self.g_BO.t()
+            self.weight.addmm_(g_OB, self.x_BI, alpha=-lr)
+            self.bias.addmv_(g_OB, _ones(len(self.g_BO), g_OB.device), alpha=-lr)
         else:
             self.weight.add_(self._made[0], alpha=-lr)
             self.bias.add_(self._made[1], alpha=-lr)

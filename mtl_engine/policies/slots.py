@@ -66,7 +66,7 @@ class Slots:
         None, and nothing is changed, where they are not. Row by row: in the middle of a step, where nothing is in the
         processor's caches, a few operations on arrays take longer than some dozens of rows.
         """
-        groups = self._group_of
+        groups, quotas = self._group_of, self._quotas
         if not self._full or not all(key in groups for key in keys):
             return None
         taken: dict[int, int] = {}
@@ -75,7 +75,7 @@ class Slots:
             group = groups[key]
             n = seen[group] = (seen[group] if group in seen else int(self.seen_G[group])) + 1
             at = draws[row] * n
-            if at < self.quota_G[group]:
+            if at < quotas[group]:
                 taken[int(self.slot_P[self.start_G[group] + int(at)])] = row
         for group, n in seen.items():
             self.seen_G[group] = n
@@ -133,6 +133,7 @@ class Slots:
         self._order_G = np.append(np.argsort(self.key_G, kind="stable"), -1)
         self._sorted_G = np.append(np.sort(self.key_G), _NO_KEY)  # so that every search ends inside
         self._full = False  # whether every group is known to be, until quotas change
+        self._quotas: list[int] = self.quota_G.tolist()
         self._group_of = {key: group for group, key in enumerate(self.key_G.tolist())}
         self.start_G = np.cumsum(self.quota_G) - self.quota_G
         self._last_M = np.empty(self.capacity, np.int32)  # the last row of a batch for a slot

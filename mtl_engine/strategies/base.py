@@ -29,12 +29,26 @@ def _logs(most: int, strength: float) -> Array:
     return (strength * np.log(np.arange(most + 1) + _SMOOTH)).astype(np.float32)
 
 
+_SHUT = np.array(
+    [losses.CLOSED, 0.0], np.float32
+)  # of a class that is not open, and of one that is
+
+
+@lru_cache(maxsize=64)
+def _factors(s: int, rows: int, stream: float, memory: float, device: torch.device) -> Tensor:
+    """What rows of a mean over all `rows` are multiplied with for the factors to be those of two means."""
+    factor_B = torch.full((rows,), memory * rows / (rows - s))
+    factor_B[:s] = stream * rows / s
+    return factor_B.to(device)
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Outputs that the model had when rows were stored, with `valid` False where the head was narrower."""
+    """Outputs that the model had when rows were stored; `valid` is 0 where the head was narrower, elsewhere 1."""
 
     z_MC: Tensor
-    valid_MC: Tensor | None  # None = everything is valid
+    valid_MC: Tensor | None  # float32; None = everything is valid
+    entries: int  # how many are valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,30 @@ class TaskStep:
         """Mean over the replayed rows."""
         return self._mean(self.num_stream, self.z_BC.shape[0], shift_C)
 
+    def parted_loss(
+        self,
+        stream: float,
+        memory: float,
+        stream_shift_C: Tensor | None = None,
+        memory_shift_C: Tensor | None = None,
+    ) -> Loss:
+        """stream * `stream_loss` + memory * `memory_loss` in one pass; a part that has no rows is left out."""
+        s, rows = self.num_stream, self.z_BC.shape[0]
+        if s == rows:
+            return stream * self.stream_loss(stream_shift_C)
+        if not s:
+            return memory * self.memory_loss(memory_shift_C)
+        z_BC, weight, shift = self._z(), self.weight, stream_shift_C
+        if stream_shift_C is not memory_shift_C:
+            shift = z_BC.new_zeros(z_BC.shape)
+            for part, shift_C in ((shift[:s], stream_shift_C), (shift[s:], memory_shift_C)):
+                if shift_C is not None:
+                    part.copy_(shift_C)
+        factor = _factors(s, rows, stream, memory, z_BC.device)
+        factor = factor if self.y.dim() == 1 else factor.unsqueeze(1).expand(self.y.shape)
+        weight = factor if weight is None else weight * factor
+        return Loss.of(self.name, 0, self.kind.loss_by_hand(z_BC, self.y, weight, shift))
+
     def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Loss:
         z_BC, y, weight = self._z(), self.y, self.weight
         if stop - start < z_BC.shape[0]:
@@ -92,7 +130,7 @@ class TaskStep:
         if not isinstance(self.kind, Classification):
             return None
         open_C = self.kind.open_C(self.stream_y, self.z_BC.shape[1])
-        return None if open_C.all() else self._moved(np.where(open_C, 0.0, losses.CLOSED))
+        return None if open_C.all() else self._moved(_SHUT[open_C.view(np.uint8)])
 
     def prior(self, strength: float) -> Tensor | None:
         """A shift by strength * log(rows of the class in this step), which is log(share) to the softmax; None without classes."""
@@ -109,7 +147,9 @@ class TaskStep:
 
     def stored_loss(self) -> Loss | None:
         """Mean squared difference of the replayed rows' outputs to those stored with them."""
-        return self._recalled(losses.stored_error)
+        if self.stored is None:
+            return None
+        return self._recalled(partial(losses.stored_error, entries=self.stored.entries))
 
     def recalled_loss(self, bound: float) -> Loss | None:
         """The replayed rows' part of a mean over all rows of `losses.stored_huber`."""
@@ -128,7 +168,11 @@ class TaskStep:
         if averaged_MC is None:
             return None
         start = self.num_stream
-        return Loss.of(self.name, start, losses.stored_error(self._z(start), averaged_MC, None))
+        return Loss.of(
+            self.name,
+            start,
+            losses.stored_error(self._z(start), averaged_MC, None, averaged_MC.numel()),
+        )
 
     def distillation(self, temperature: float) -> Loss | None:
         """Distance of all rows' outputs from the teacher's, in the columns that the teacher had."""

@@ -28,10 +28,5 @@ class DERpp(Strategy):
 
     def _loss(self, task: TaskStep) -> Loss:
         prior_C = task.prior(self.adjust)
-        if not task.num_memory:
-            return task.stream_loss(prior_C)
-        loss = self.beta * task.memory_loss(prior_C)
-        stored = task.stored_loss()
-        if stored is not None:
-            loss = loss + self.alpha * stored
-        return loss + task.stream_loss(prior_C) if task.num_stream else loss
+        loss, stored = task.parted_loss(1.0, self.beta, prior_C, prior_C), task.stored_loss()
+        return loss if stored is None else loss + self.alpha * stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_engine.strategies.base import Step, Strategy, TaskStep
+from mtl_engine.strategies.base import Step, Strategy
 from mtl_engine.strategies.loss import Loss
 
 
@@ -15,11 +15,6 @@ class ERACE(Strategy):
     """
 
     def losses(self, step: Step) -> dict[str, Loss]:
-        return {name: _loss(task) for name, task in step.tasks.items()}
-
-
-def _loss(task: TaskStep) -> Loss:
-    if not task.num_stream:
-        return task.memory_loss()
-    stream = task.stream_loss(task.closed())
-    return stream + task.memory_loss() if task.num_memory else stream
+        return {
+            name: task.parted_loss(1.0, 1.0, task.closed()) for name, task in step.tasks.items()
+        }

@@ -146,14 +146,16 @@ def test_stored_outputs_count_only_in_the_columns_that_existed_when_they_were_st
     valid_MC = torch.ones(MEMORY, COLUMNS, dtype=torch.bool)
     valid_MC[:2, 2:] = False  # the first two rows were stored when the head had two columns
     z_MC = torch.full((MEMORY, COLUMNS), 3.0)
-    moved = gradient(name, Stored(z_MC, valid_MC)) != gradient(name)
+
+    def stored(z_MC: Tensor) -> Stored:
+        return Stored(z_MC, valid_MC.float(), int(valid_MC.sum()))
+
+    moved = gradient(name, stored(z_MC)) != gradient(name)
     assert bool(moved[STREAM:][valid_MC].all()) == ("logits" in strategy(name).keeps)
     assert not moved[STREAM:][~valid_MC].any()
     assert not moved[:STREAM].any()
     other_MC = torch.where(valid_MC, z_MC, -7.0)  # what stands where nothing was stored is not read
-    assert torch.equal(
-        gradient(name, Stored(other_MC, valid_MC)), gradient(name, Stored(z_MC, valid_MC))
-    )
+    assert torch.equal(gradient(name, stored(other_MC)), gradient(name, stored(z_MC)))
 
 
 def test_the_teacher_counts_only_in_the_columns_it_had(name: str) -> None:

@@ -38,7 +38,9 @@ def step_of(*, memory: bool = True, z: np.ndarray = Z) -> Step:
         num_stream=3,
         stream_y=Y[:3],
         memory_y=Y[3:rows],
-        stored=Stored(torch.tensor(STORED, dtype=torch.float32), valid) if memory else None,
+        stored=Stored(torch.tensor(STORED, dtype=torch.float32), valid.float(), 6)
+        if memory
+        else None,
         teacher=lambda: torch.tensor(TEACHER[:rows], dtype=torch.float32),
         averaged=lambda: torch.tensor(AVERAGED, dtype=torch.float32),
     )
