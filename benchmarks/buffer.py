@@ -68,13 +68,15 @@ class Case:
         at = self.step * B % POOL
         y = self.y[at : at + B] if label is None else np.full(B, label, np.int32)
         rows = Rows("t", self.x[at : at + B], self.length, {"a": Target(y)})
-        outputs = {}
-        if self.kind == "logits":
-            z = torch.zeros((B, C), dtype=torch.float16, device=self.device)
-            outputs = {"a": Outputs(z, np.full(B, C, np.int32))}
         self.step += 1
         owner = 1 + (y >= C // 2).astype(np.int64)
-        self.replay.offer(self.step, rows, owner, y.astype(np.int64), outputs.copy)
+        self.replay.offer(self.step, rows, owner, y.astype(np.int64), self._outputs)
+
+    def _outputs(self, row_N: np.ndarray) -> dict[str, Outputs]:
+        if self.kind != "logits":
+            return {}
+        z = torch.zeros((len(row_N), C), dtype=torch.float16, device=self.device)
+        return {"a": Outputs(z, np.full(len(row_N), C, np.int32))}
 
     def draw(self) -> None:
         slots = self.replay.draw(self.step, B, lambda: SHARES)

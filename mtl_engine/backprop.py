@@ -206,8 +206,11 @@ def _added(terms: Sequence[tuple[int, Tensor, Factor]], shape: torch.Size) -> Te
 
 def _beside(parts: Parts) -> Tensor | None:
     """The sum of those values that have a graph."""
+    found = [(loss.value, factor) for loss, factor in parts if loss.value.requires_grad]
+    if not found:
+        return None
     with torch.enable_grad():
-        return summed([(loss.value, factor) for loss, factor in parts if loss.value.requires_grad])
+        return summed(found)
 
 
 def gradient(way: Pass, parts: Parts, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_engine.columns import taken
 from mtl_engine.registry import Task
 from mtl_engine.replay_table import Outputs, ReplayTable
 from mtl_engine.strategies.base import Stored, TaskStep
@@ -115,30 +116,28 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     if kept is None or not len(slot_M):
         return None
     columns = min(columns, kept.z.shape[1])
-    device, width_M = table.place.device, kept.width[slot_M]
-    z_MC = kept.z.index_select(0, torch.from_numpy(slot_M).to(kept.z.device)).to(device)
-    z_MC = z_MC[:, :columns]
-    if np.minimum.reduce(width_M) >= columns:
-        return Stored(z_MC, None, z_MC.numel())
-    valid_MC = torch.from_numpy((width_M[:, None] > np.arange(columns)).astype(np.float32))
-    entries = int(np.minimum(width_M, columns).sum())
-    return Stored(z_MC, valid_MC.to(device), entries)
+    width_M, valid_MC = kept.width[slot_M], None
+    existed_MC = width_M[:, None] > np.arange(columns)
+    entries = int(np.count_nonzero(existed_MC))
+    if entries < existed_MC.size:
+        valid_MC = torch.from_numpy(existed_MC.astype(np.float32)).to(table.place.device)
+    z_MC = taken(kept.z, slot_M).to(table.place.device)
+    return Stored(z_MC if z_MC.shape[1] == columns else z_MC[:, :columns], valid_MC, entries)
 
 
-def kept_outputs(joined: Joined, task: TaskStep) -> Outputs:
-    """A task's outputs for the stream rows before the update, in the units and dtype they are kept in."""
-    rows = np.arange(joined.num_stream) if task.rows is None else task.rows[: task.num_stream]
-    z_SC = task.kind.raw(task.z_BC.detach()[: task.num_stream])
+def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
+    """A task's outputs for some stream rows before the update, in the units and dtype they are kept in; width 0 = none."""
+    at_N = row_N
+    if task.rows is not None:
+        at_S = np.full(joined.num_stream, -1)
+        at_S[task.rows[: task.num_stream]] = np.arange(task.num_stream)
+        at_N = at_S[row_N]
+    z_BC = task.z_BC.detach().float()
+    z_NC = task.kind.raw(taken(z_BC, at_N))
     if task.kind.stored_dtype == torch.float16:
-        z_SC = z_SC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
-    z_SC = z_SC.to(task.kind.stored_dtype)
-    width_S = np.zeros(joined.num_stream, np.int32)
-    width_S[rows] = z_SC.shape[1]
-    if len(rows) < joined.num_stream:
-        full_SC = z_SC.new_zeros((joined.num_stream, z_SC.shape[1]))
-        full_SC[torch.from_numpy(rows).to(z_SC.device)] = z_SC
-        z_SC = full_SC
-    return Outputs(z_SC, width_S)
+        z_NC = z_NC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
+    width_N = np.where(at_N < 0, 0, z_BC.shape[1]).astype(np.int32)
+    return Outputs(z_NC.to(task.kind.stored_dtype), width_N)
 
 
 def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array | int, Array]:

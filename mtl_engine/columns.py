@@ -58,6 +58,21 @@ def folder_of(given: str | Path | None) -> Path | None:
         ) from error
 
 
+def taken(column: Tensor, slot_N: Array) -> Tensor:
+    """Some rows of a column. On CPU by numpy, whose small calls cost a fraction of torch's."""
+    if column.is_cpu:
+        return torch.from_numpy(column.numpy().take(slot_N, 0))
+    return column.index_select(0, torch.from_numpy(slot_N).to(column.device))
+
+
+def put(column: Tensor, slot_N: Array, row_N: Tensor) -> None:
+    """Write rows, which are where the column is, into different slots."""
+    if column.is_cpu:
+        column.numpy()[slot_N] = row_N.numpy()
+    else:
+        column[torch.from_numpy(slot_N).to(column.device)] = row_N
+
+
 def copied(old: Tensor, new: Tensor, source: Array, target: Array) -> Tensor:
     """`new` with some rows of `old`, few at a time; where `new` is wider, the rest of a row stays as it is."""
     inside = (slice(None), *(slice(0, size) for size in old.shape[1:]))

@@ -14,7 +14,7 @@ from mtl_engine.columns import Place
 from mtl_engine.model import Model
 from mtl_engine.policies.balanced import Balanced
 from mtl_engine.registry import Registry, Task
-from mtl_engine.replay_table import ReplayTable
+from mtl_engine.replay_table import ReplayTable, no_outputs
 from mtl_engine.tasks.base import Scores, TaskType, finite
 from mtl_engine.types import Array, Json, Rows, Target
 
@@ -82,7 +82,7 @@ class HeldOut:
         offered = int(table.slots.seen_G.sum())
         uniform_B = rng.uniform(self._seed, f"holdout:{name}", 0, len(rows), start=offered)
         owner_B = np.full(len(rows), task.number, np.int64)
-        table.offer(rows, owner_B, task.kind.group_B(rows.targets[name]), uniform_B, dict)
+        table.offer(rows, owner_B, task.kind.group_B(rows.targets[name]), uniform_B, no_outputs)
 
     def _made(self, name: str) -> ReplayTable:
         return ReplayTable(

@@ -246,14 +246,18 @@ def _shorter(length: float, most: float) -> float:
 def _square(products: Sequence[Product], beside: float, most: float) -> float:
     """A bound of at most `most` on the squared length of products and what is `beside` them, or else that square itself.
 
-    Products are multiplied out until the bound is close enough, those that cost least first.
+    Large products first, so that it is mostly small ones that have to be multiplied out where bounds are not enough.
     """
-    waiting = sorted(products, key=lambda one: one.size, reverse=True)
-    bounds = [one.square_bound() for one in waiting]
-    while waiting and not (beside + sum(bounds) <= most):  # so that NaN goes on
-        beside += waiting.pop().square()
-        bounds.pop()
-    return beside + sum(bounds)
+    bounds: list[tuple[float, Product]] = []
+    for product in sorted(products, key=lambda one: one.size, reverse=True):
+        bound = product.square_bound()
+        if beside + sum(known for known, _ in bounds) + bound <= most:
+            bounds.append((bound, product))
+        else:
+            beside += product.square()
+    while bounds and not beside + sum(known for known, _ in bounds) <= most:
+        beside += bounds.pop()[1].square()
+    return beside + sum(known for known, _ in bounds)
 
 
 def _length(grads: Sequence[Tensor]) -> float:

@@ -17,7 +17,7 @@ from mtl_engine import rng
 from mtl_engine.columns import Place, folder_of
 from mtl_engine.errors import EngineError
 from mtl_engine.policies.base import Policy
-from mtl_engine.replay_table import Fresh, ReplayTable
+from mtl_engine.replay_table import Fresh, ReplayTable, no_outputs
 from mtl_engine.types import Array, Json, Rows
 
 Draw = Mapping[str, Array]
@@ -87,7 +87,7 @@ class Replay:
         return self._choice.drawn(self.seed, step, n) if n and self._choice.kept else {}
 
     def offer(
-        self, step: int, rows: Rows, owner: Array | int, class_B: Array, outputs: Fresh = dict
+        self, step: int, rows: Rows, owner: Array | int, class_B: Array, outputs: Fresh = no_outputs
     ) -> None:
         """Offer stream rows; `owner` is the number of the task that all rows, or each row, are kept for, -1 = not offered."""
         table, purpose = self.tables[rows.table], f"insert:{rows.table}"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine.columns import Place, copied, joined
+from mtl_engine.columns import Place, copied, joined, put, taken
 from mtl_engine.errors import EngineError
 from mtl_engine.labels import Labels
 from mtl_engine.policies.allocation import Allocation
@@ -30,14 +30,20 @@ Segments = dict[str, tuple[int, dict[str, Tensor]]]
 
 @dataclass(slots=True)
 class Outputs:
-    """Outputs that the model had for some rows [B, C]; in a table, `width` says how many columns are valid."""
+    """Outputs that the model had for some rows [B, C]; `width` says how many columns are valid."""
 
     z: Tensor
     width: Array
 
 
-Fresh = Callable[[], Mapping[str, Outputs]]
-"""Outputs that the model had for offered rows, by task; asked for only when one of the rows is kept."""
+Fresh = Callable[[Array], Mapping[str, Outputs]]
+"""Outputs that the model had for some of the offered rows (positions int64 [N]), by task: for those that are kept."""
+
+
+def no_outputs(row_N: Array) -> Mapping[str, Outputs]:
+    """Where the model's outputs are not kept."""
+    del row_N
+    return {}
 
 
 class ReplayTable:
@@ -101,7 +107,7 @@ class ReplayTable:
 
     def _keep(self, rows: Rows, slot_N: Array, row_N: Array, outputs: Fresh) -> None:
         """Write some of the rows into different slots."""
-        fresh = outputs()
+        fresh = outputs(row_N)
         if self._is_new(rows, fresh):
             self._prepare(rows, fresh)
         self._write(slot_N, rows, row_N, fresh)
@@ -110,10 +116,7 @@ class ReplayTable:
     def batch(self, slot_N: Array) -> tuple[Array | Tensor, Array | None, dict[str, Target]]:
         """Inputs (on the host an array), lengths and labels of some slots; a label without weights is there for every row."""
         x = self._inputs()
-        if x.device.type == "cpu":
-            x = x.numpy().take(slot_N, 0)
-        else:
-            x = x.index_select(0, torch.from_numpy(slot_N).to(x.device))
+        x = x.numpy().take(slot_N, 0) if x.is_cpu else taken(x, slot_N)
         length_N = None if self.length_M is None else self.length_M[slot_N]
         return x, length_N, {name: labels.take(slot_N) for name, labels in self.targets.items()}
 
@@ -185,10 +188,7 @@ class ReplayTable:
         self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]
     ) -> None:
         x = self._inputs()
-        if x.is_cpu:
-            x.numpy()[slot_N] = rows.x[row_N]
-        else:
-            x[torch.from_numpy(slot_N).to(x.device)] = torch.from_numpy(rows.x[row_N]).to(x.device)
+        put(x, slot_N, torch.from_numpy(rows.x[row_N]).to(x.device))
         if self.length_M is not None and rows.length is not None:
             self.length_M[slot_N] = rows.length[row_N]
         for name, labels in self.targets.items():
@@ -199,11 +199,9 @@ class ReplayTable:
         for name, known in self.outputs.items():
             known.width[slot_N] = 0
             if name in outputs:
-                z_BC = outputs[name].z
-                z_NC = z_BC[torch.from_numpy(row_N).to(z_BC.device)].to(known.z.device)
-                to = torch.from_numpy(slot_N).to(known.z.device)
-                known.z[to, : z_NC.shape[1]] = z_NC
-                known.width[slot_N] = outputs[name].width[row_N]
+                z_NC = outputs[name].z.to(known.z.device)
+                put(known.z[:, : z_NC.shape[1]], slot_N, z_NC)
+                known.width[slot_N] = outputs[name].width
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """Of the slots all but their order, which lies in segments."""

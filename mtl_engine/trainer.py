@@ -21,13 +21,13 @@ from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Draw, Replay
-from mtl_engine.replay_table import Outputs
+from mtl_engine.replay_table import Outputs, no_outputs
 from mtl_engine.row_gradients import boundary
 from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
 from mtl_engine.strategies.loss import Loss
 from mtl_engine.teacher import Follower, Lesson, Teacher
-from mtl_engine.types import Rows, StepReport
+from mtl_engine.types import Array, Rows, StepReport
 from mtl_engine.weightings.base import Weighting
 
 
@@ -282,12 +282,14 @@ class Trainer:
         for j in joined:
             if j.stream is not None:
                 owner_B, class_B = batch.owners(j.stream, self.registry.tasks)
-                outputs = partial(self._outputs, j, tasks) if self.strategy.keeps else dict
+                outputs = partial(self._outputs, j, tasks) if self.strategy.keeps else no_outputs
                 self.replay.offer(number, j.stream, owner_B, class_B, outputs)
 
-    def _outputs(self, joined: Joined, tasks: Mapping[str, TaskStep]) -> dict[str, Outputs]:
+    def _outputs(
+        self, joined: Joined, tasks: Mapping[str, TaskStep], row_N: Array
+    ) -> dict[str, Outputs]:
         return {
-            name: batch.kept_outputs(joined, task)
+            name: batch.kept_outputs(joined, task, row_N)
             for name, task in tasks.items()
             if self.model.table_of[name] == joined.table
         }

@@ -237,12 +237,20 @@ def test_a_row_costs_its_source_and_at_most_64_bytes(policy: type, kind: str) ->
     if kind == "logits":
         z = torch.zeros((n, 10), dtype=torch.float16)
         outputs = {"a": replay_table.Outputs(z, np.full(n, 10, np.int32))}
-    replay.offer(1, rows, np.ones(n, np.int64), y.astype(np.int64), outputs.copy)
+    replay.offer(1, rows, np.ones(n, np.int64), y.astype(np.int64), taking(outputs))
     table = replay.tables["t"]
     assert table.num_rows == n
     source = x[0].nbytes + (20 if kind == "logits" else 0)
     assert table.num_bytes + _book_keeping(table) <= n * (source + 64)
     assert table.num_bytes + _book_keeping(table) > n * source
+
+
+def taking(outputs: dict[str, replay_table.Outputs]) -> replay_table.Fresh:
+    """Outputs of all offered rows, of which a table takes those that it keeps."""
+    return lambda row_N: {
+        name: replay_table.Outputs(of.z[torch.from_numpy(row_N)], of.width[row_N])
+        for name, of in outputs.items()
+    }
 
 
 def _book_keeping(table: replay_table.ReplayTable) -> int:
@@ -268,7 +276,7 @@ def test_columns_in_files_hold_bit_for_bit_what_columns_in_memory_hold(
         outputs = {task: replay_table.Outputs(z, np.full(9, z.shape[1], np.int32))}
         y = rows.targets[task].y.astype(np.int64)
         for replay in replays:
-            replay.offer(step, rows, np.full(9, owner, np.int64), y, outputs.copy)
+            replay.offer(step, rows, np.full(9, owner, np.int64), y, taking(outputs))
         draws = [replay.draw(step, 16, lambda: EQUAL)["t"] for replay in replays]
         np.testing.assert_array_equal(*draws)
         _same_segments(*replays)
@@ -315,7 +323,7 @@ def test_segments_that_did_not_change_since_a_column_came_still_restore_the_tabl
         z = torch.full((2, 1 + step // 4), float(step), dtype=torch.float16)
         rows = Rows("t", x, None, {task: Target(y, weight)})
         outputs = {task: replay_table.Outputs(z, np.full(2, z.shape[1], np.int32))}
-        replay.offer(step, rows, np.full(2, owner, np.int64), y.astype(np.int64), outputs.copy)
+        replay.offer(step, rows, np.full(2, owner, np.int64), y.astype(np.int64), taking(outputs))
         live = replay.segments()
         linked += sum(name in stored and stored[name][0] == live[name][0] for name in live)
         stored = {
