@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_engine.columns import taken
+from mtl_engine.errors import EngineError
 from mtl_engine.registry import Task
 from mtl_engine.replay_table import Outputs, ReplayTable
 from mtl_engine.strategies.base import Stored, TaskStep
@@ -45,6 +46,17 @@ class Members:
     stream_y: Array  # of labelled rows only
     memory_y: Array
     memory_M: Array | None  # which replayed rows, positions in `slot_M`; None = all of them
+
+
+def by_table(blocks: Sequence[Rows]) -> dict[str, Rows]:
+    """The stream rows of a step, those of a table one after the other."""
+    found: dict[str, list[Rows]] = {}
+    for block in blocks:
+        if len(block):
+            found.setdefault(block.table, []).append(block)
+    if not found:
+        raise EngineError("a step needs at least one stream row: found none")
+    return {table: Rows.concat(parts) for table, parts in found.items()}
 
 
 def join(

@@ -86,6 +86,13 @@ def copied(old: Tensor, new: Tensor, source: Array, target: Array) -> Tensor:
     return new
 
 
+def moved(column: Array, capacity: int, source: Array, target: Array) -> Array:
+    """Some rows of a column that is no tensor in a new one; zeros elsewhere."""
+    new = np.zeros((capacity, *column.shape[1:]), column.dtype)
+    new[target] = column[source]
+    return new
+
+
 def joined(
     place: Place, name: str, parts: Sequence[Mapping[str, Any]], sizes: Sequence[int]
 ) -> Tensor:

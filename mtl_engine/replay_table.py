@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine.columns import Place, copied, joined, put, taken
+from mtl_engine.columns import Place, copied, joined, moved, put, taken
 from mtl_engine.errors import EngineError
 from mtl_engine.labels import Labels
 from mtl_engine.policies.allocation import Allocation
@@ -19,9 +19,7 @@ from mtl_engine.policies.base import Policy
 from mtl_engine.policies.slots import Slots
 from mtl_engine.types import Array, Json, Rows, Target
 
-SEGMENT_BYTES = (
-    1 << 20
-)  # of one segment's columns, about: what a checkpoint rewrites when one row in it changed
+SEGMENT_BYTES = 1 << 20  # of a segment's columns, about: rewritten when one row in it changed
 _VERSIONS = count(1)  # never the same twice, so that a table made anew is not taken for an old one
 
 Segments = dict[str, tuple[int, dict[str, Tensor]]]
@@ -126,9 +124,9 @@ class ReplayTable:
             self.x = self._moved(self.x, self.x.shape[1:], from_U, used_U)
         for found in self.outputs.values():
             found.z = self._moved(found.z, found.z.shape[1:], from_U, used_U)
-            found.width = _moved(found.width, capacity, from_U, used_U)
+            found.width = moved(found.width, capacity, from_U, used_U)
         if self.length_M is not None:
-            self.length_M = _moved(self.length_M, capacity, from_U, used_U)
+            self.length_M = moved(self.length_M, capacity, from_U, used_U)
         for name, labels in self.targets.items():
             self.targets[name] = labels.moved(capacity, from_U, used_U)
         self._cut()
@@ -294,9 +292,3 @@ def _numbered(segments: Mapping[str, Mapping[str, Any]], name: str) -> list[Mapp
         if key.startswith(name) and key[len(name) :].isdigit()
     }
     return [found[k] for k in sorted(found)]
-
-
-def _moved(column: Array, capacity: int, source: Array, target: Array) -> Array:
-    new = np.zeros((capacity, *column.shape[1:]), column.dtype)
-    new[target] = column[source]
-    return new

@@ -25,7 +25,7 @@ from mtl_engine.replay_table import Outputs, no_outputs
 from mtl_engine.row_gradients import boundary
 from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
-from mtl_engine.strategies.loss import Loss
+from mtl_engine.strategies.loss import Loss, all_losses
 from mtl_engine.teacher import Follower, Lesson, Teacher
 from mtl_engine.types import Array, Rows, StepReport
 from mtl_engine.weightings.base import Weighting
@@ -62,7 +62,7 @@ class Trainer:
     @torch.no_grad()
     def step(self, blocks: Sequence[Rows]) -> StepReport:
         """One update on these stream rows and one replay draw."""
-        stream = self._stream(blocks)
+        stream = batch.by_table(blocks)
         self._grow(stream)
         number = self.step_count + 1
         joined = self._join(number, stream)
@@ -74,10 +74,9 @@ class Trainer:
             way = self.make_pass(self.model)
             tasks = self._forward(joined, way)
         with torch.enable_grad():
-            losses = _losses(self.strategy.losses(Step(tasks)))
-            beside = _losses(
-                self.strategy.references(Step(tasks)) if self.strategy.corrects else {}
-            )
+            losses = all_losses(self.strategy.losses(Step(tasks)))
+            corrects = self.strategy.corrects
+            beside = all_losses(self.strategy.references(Step(tasks)) if corrects else {})
         num_rows = sum(self._used(j, tasks) for j in joined)
         parts = self._parts(losses, tasks, num_rows)
         references: Parts = self._parts(beside, tasks, num_rows) if beside else ()
@@ -120,15 +119,6 @@ class Trainer:
             self.teacher_version += 1
             version = self.teacher_version
             self.teacher = Teacher.of(self.model, self.weights(), self.registry, step, version)
-
-    def _stream(self, blocks: Sequence[Rows]) -> dict[str, Rows]:
-        by_table: dict[str, list[Rows]] = {}
-        for block in blocks:
-            if len(block):
-                by_table.setdefault(block.table, []).append(block)
-        if not by_table:
-            raise EngineError("a step needs at least one stream row: found none")
-        return {table: Rows.concat(parts) for table, parts in by_table.items()}
 
     def _grow(self, stream: Mapping[str, Rows]) -> None:
         """Encoders, heads and replay tables for what these rows bring for the first time."""
@@ -301,10 +291,6 @@ class Trainer:
         every = self.settings.teacher_every
         if every and self.step_count % every == 0:
             self.refresh_teacher()
-
-
-def _losses(found: Mapping[str, Loss | Tensor]) -> dict[str, Loss]:
-    return {name: loss if isinstance(loss, Loss) else Loss(loss) for name, loss in found.items()}
 
 
 def _value(parts: Parts) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -57,3 +58,8 @@ class Loss:
         return Loss(self.value * factor, tuple(scaled))
 
     __rmul__ = __mul__
+
+
+def all_losses(found: Mapping[str, Loss | Tensor]) -> dict[str, Loss]:
+    """What a strategy answered, with tensors as losses that have no terms."""
+    return {name: loss if isinstance(loss, Loss) else Loss(loss) for name, loss in found.items()}
