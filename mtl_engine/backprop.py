@@ -48,7 +48,7 @@ class Pass(ABC):
 
 
 class AutogradPass(Pass):
-    """Everything from dloss/dz on by autograd, which also knows mixed precision."""
+    """Everything from dloss/dz on by autograd."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -81,6 +81,21 @@ class AutogradPass(Pass):
         if roots:
             torch.autograd.backward(roots, gradients, retain_graph=again)
         return ()
+
+
+class MixedPass(AutogradPass):
+    """Forward in bfloat16 where torch's autocast thinks it safe; parameters and losses stay in float32."""
+
+    def features(self, joined: Sequence[Joined]) -> Sequence[Tensor]:
+        with self._autocast():
+            return super().features(joined)
+
+    def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
+        with self._autocast():
+            return super().z(task, part, row_B, detached=detached)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._model.device.type, torch.bfloat16)
 
 
 @dataclass(slots=True)

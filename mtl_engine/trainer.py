@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from mtl_engine import batch
 from mtl_engine.average import Average
-from mtl_engine.backprop import AutogradPass, HandPass, Parts, Pass, gradient, summed
+from mtl_engine.backprop import HandPass, MixedPass, Parts, Pass, gradient, summed
 from mtl_engine.batch import Joined
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
@@ -39,7 +38,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.registry, self.model, self.optimizer, self.replay = registry, model, optimizer, replay
         self.strategy, self.weighting, self.settings = strategy, weighting, settings
-        self.make_pass: type[AutogradPass | HandPass] = AutogradPass if settings.autocast else HandPass  # fmt: skip
+        self.make_pass: Callable[[Model], Pass] = MixedPass if settings.autocast else HandPass
         self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
         self.averaged = False  # whether the average is evaluated, published and taught with
@@ -66,13 +65,8 @@ class Trainer:
         self._grow(stream)
         number = self.step_count + 1
         joined = self._join(number, stream)
-        with (
-            torch.autocast(self.model.device.type, torch.bfloat16)
-            if self.settings.autocast
-            else contextlib.nullcontext()
-        ):
-            way = self.make_pass(self.model)
-            tasks = self._forward(joined, way)
+        way = self.make_pass(self.model)
+        tasks = self._forward(joined, way)
         with torch.enable_grad():
             losses = all_losses(self.strategy.losses(Step(tasks)))
             corrects = self.strategy.corrects

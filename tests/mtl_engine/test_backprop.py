@@ -16,7 +16,7 @@ from mtl_engine.strategies import STRATEGIES
 from mtl_engine.strategies.base import Step, TaskStep
 from mtl_engine.strategies.er import ER
 from mtl_engine.strategies.loss import Loss
-from mtl_engine.types import TaskSpec
+from mtl_engine.types import Array, TaskSpec
 from tests.support.engines import blobs, engine, labels_of, parts, task
 
 STEPS = 25
@@ -56,6 +56,43 @@ def several(one: Engine) -> Engine:
         else:
             one.observe(name, x, labels_of(kinds[name], 6, number))
     return one
+
+
+def pictures(draw: np.random.Generator) -> tuple[Array, Array]:
+    """32 images of 28x28 bytes, of ten classes, and their labels."""
+    means = np.random.default_rng(7).integers(0, 200, (10, 28, 28))
+    y = draw.integers(0, 10, 32)
+    return (means[y] + draw.integers(0, 56, (32, 28, 28))).astype(np.uint8), y
+
+
+def images(one: Engine, steps: int) -> Engine:
+    """Steps on `pictures`."""
+    one.add_task(TaskSpec("t", modality="image", encoder="mlp"))
+    draw = np.random.default_rng(8)
+    for _ in range(steps):
+        one.observe("t", *pictures(draw))
+    return one
+
+
+def distance(one: Engine, other: Engine) -> float:
+    """The greatest |difference| / |weights| of any parameter."""
+    mine, theirs = weights(one), weights(other)
+    return max(float((mine[n] - theirs[n]).norm() / theirs[n].norm()) for n in mine)
+
+
+def test_a_hundred_steps_by_hand_end_where_autograd_and_stored_gradients_do() -> None:
+    trunk = {"width": 256, "depth": 2, "norm": "none"}
+    settings: dict[str, Any] = {"trunk": trunk, "buffer_rows": 200, "replay_batch": 32}
+    one, other = engine("er", **settings), by_autograd(engine("er", **settings))
+    assert distance(images(one, 100), images(other, 100)) <= 1e-5
+
+
+def test_mixed_precision_learns_in_parameters_of_float32() -> None:
+    mixed, whole = images(engine("er", precision="bf16"), 40), images(engine("er"), 40)
+    assert {value.dtype for value in weights(mixed).values()} == {torch.float32}
+    assert distance(mixed, whole) > 1e-4, "everything was computed in float32"
+    x, y = pictures(np.random.default_rng(9))
+    assert mixed.evaluate("t", x, y)["accuracy"] == whole.evaluate("t", x, y)["accuracy"] == 1
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES])
