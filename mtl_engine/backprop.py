@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from mtl_engine.batch import Joined
 from mtl_engine.model import Head, Model
-from mtl_engine.strategies.loss import Loss
+from mtl_engine.strategies.loss import Factor, Loss, summed
 from mtl_engine.tape import Product, Tape
 from mtl_engine.types import Array
 
-Factor = float | Tensor
 Parts = Sequence[tuple[Loss, Factor]]
 """Losses and what each counts in the sum that is differentiated."""
 
@@ -129,7 +128,7 @@ class HandPass(Pass):
     def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
         f_BD, head = _rows(self._parts[part], row_B), self._model.head(task)
         self._asked[task] = _Asked(head, part, row_B, f_BD, detached)
-        self._z[task] = head(f_BD).requires_grad_()
+        self._z[task] = head.forward(f_BD).requires_grad_()
         return self._z[task]
 
     def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
@@ -221,7 +220,7 @@ def _added(terms: Sequence[tuple[int, Tensor, Factor]], shape: torch.Size) -> Te
 
 def _beside(parts: Parts) -> Tensor | None:
     """The sum of those values that have a graph."""
-    found = [(loss.value, factor) for loss, factor in parts if loss.value.requires_grad]
+    found = [(loss.value, factor) for loss, factor in parts if loss.has_graph]
     if not found:
         return None
     with torch.enable_grad():
@@ -236,15 +235,6 @@ def gradient(way: Pass, parts: Parts, parameters: Mapping[str, nn.Parameter]) ->
     for parameter in parameters.values():
         parameter.grad = None
     return found
-
-
-def summed(values: Sequence[tuple[Tensor, Factor]]) -> Tensor | None:
-    """Sum of value * factor; None = nothing to sum."""
-    total: Tensor | None = None
-    for value, factor in values:
-        part = value if isinstance(factor, float) and factor == 1.0 else value * factor
-        total = part if total is None else total + part
-    return total
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine.columns import taken
+from mtl_engine.columns import on, taken
 from mtl_engine.errors import EngineError
 from mtl_engine.registry import Task
 from mtl_engine.replay_table import Outputs, ReplayTable
@@ -62,19 +63,16 @@ def by_table(blocks: Sequence[Rows]) -> dict[str, Rows]:
 def join(
     table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, device: torch.device
 ) -> Joined:
-    xs: list[Array | Tensor] = [] if stream is None else [stream.x]
+    x: Array | Tensor | None = None if stream is None else stream.x
     lengths = [] if stream is None or stream.length is None else [stream.length]
     targets: dict[str, Target] = {}
     if memory is not None and len(slot_M):
-        x, length_M, targets = memory.batch(slot_M)
-        xs.append(x)
+        x, length_M, targets = memory.batch(slot_M, x)
         lengths += [] if length_M is None else [length_M]
-    length_B = (
-        torch.from_numpy(np.concatenate(lengths)).to(device, non_blocking=True) if lengths else None
-    )
+    length_B = on(torch.from_numpy(np.concatenate(lengths)), device) if lengths else None
     return Joined(
         table,
-        _concatenated(xs, device),
+        torch.as_tensor(x).to(device, non_blocking=True),
         length_B,
         stream,
         0 if stream is None else len(stream),
@@ -128,13 +126,18 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     if kept is None or not len(slot_M):
         return None
     columns = min(columns, kept.z.shape[1])
-    width_M, valid_MC = kept.width[slot_M], None
-    existed_MC = width_M[:, None] > np.arange(columns)
-    entries = int(np.count_nonzero(existed_MC))
-    if entries < existed_MC.size:
-        valid_MC = torch.from_numpy(existed_MC.astype(np.float32)).to(table.place.device)
-    z_MC = taken(kept.z, slot_M).to(table.place.device)
+    width_M, valid_MC = np.minimum(kept.width.take(slot_M), columns), None
+    entries = int(width_M.sum())
+    if entries < columns * len(slot_M):
+        valid_MC = on(torch.from_numpy(_first(columns).take(width_M, 0)), table.place.device)
+    z_MC = on(taken(kept.z, slot_M), table.place.device)
     return Stored(z_MC if z_MC.shape[1] == columns else z_MC[:, :columns], valid_MC, entries)
+
+
+@lru_cache(maxsize=64)
+def _first(columns: int) -> Array:
+    """In row w the first w columns are 1, the others 0."""
+    return np.tri(columns + 1, columns, -1, np.float32)
 
 
 def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
@@ -144,11 +147,11 @@ def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
         at_S = np.full(joined.num_stream, -1)
         at_S[task.rows[: task.num_stream]] = np.arange(task.num_stream)
         at_N = at_S[row_N]
-    z_BC = task.z_BC.detach().float()
-    z_NC = task.kind.raw(taken(z_BC, at_N))
+    z_NC = task.kind.raw(taken(task.z_BC.detach().float(), at_N))
     if task.kind.stored_dtype == torch.float16:
         z_NC = z_NC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
-    width_N = np.where(at_N < 0, 0, z_BC.shape[1]).astype(np.int32)
+    width_N = np.full(len(at_N), z_NC.shape[1], np.int32)
+    width_N[at_N < 0] = 0
     return Outputs(z_NC.to(task.kind.stored_dtype), width_N)
 
 
@@ -168,13 +171,6 @@ def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array | int, Array]:
             owner_B[mine] = task.number
             class_B[mine] = task.kind.group_B(target)[mine]
     return owner_B, class_B
-
-
-def _concatenated(xs: Sequence[Array | Tensor], device: torch.device) -> Tensor:
-    """Rows one after the other on the device. On CPU by numpy, whose small calls cost a fraction of torch's."""
-    if device.type == "cpu":
-        return torch.from_numpy(np.concatenate(xs) if len(xs) > 1 else xs[0])
-    return torch.cat([torch.as_tensor(x).to(device, non_blocking=True) for x in xs])
 
 
 def _whole(joined: Joined, given: Target | None, kept: Target | None) -> bool:

@@ -58,11 +58,30 @@ def folder_of(given: str | Path | None) -> Path | None:
         ) from error
 
 
+def on(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host's memory on a device: at once on CPU, where even a call of `to` is seen in a step."""
+    return host if device.type == "cpu" else host.to(device, non_blocking=True)
+
+
 def taken(column: Tensor, slot_N: Array) -> Tensor:
     """Some rows of a column. On CPU by numpy, whose small calls cost a fraction of torch's."""
     if column.is_cpu:
         return torch.from_numpy(column.numpy().take(slot_N, 0))
     return column.index_select(0, torch.from_numpy(slot_N).to(column.device))
+
+
+def after(before: Array | None, column: Tensor, slot_N: Array) -> Tensor:
+    """Rows of the host, if there are any, and after them some rows of a column, where the column is."""
+    if before is None:
+        return taken(column, slot_N)
+    if not column.is_cpu:
+        rows = torch.from_numpy(before).to(column.device, non_blocking=True)
+        return torch.cat([rows, taken(column, slot_N)])
+    size = len(before)
+    found = np.empty((size + len(slot_N), *before.shape[1:]), before.dtype)
+    found[:size] = before
+    column.numpy().take(slot_N, 0, out=found[size:], mode="clip")  # any other mode copies once more
+    return torch.from_numpy(found)
 
 
 def put(column: Tensor, slot_N: Array, row_N: Tensor) -> None:

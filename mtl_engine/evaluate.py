@@ -101,7 +101,7 @@ class HeldOut:
         table = self.tables[name]
         slot_H = table.slots.used()
         x, length_H, targets = table.batch(slot_H)
-        return Rows(name, np.asarray(x), length_H), targets[name], targets[_PHASE].y
+        return Rows(name, x.numpy(), length_H), targets[name], targets[_PHASE].y
 
     def remove_task(self, name: str) -> None:
         self._known = None

@@ -243,21 +243,27 @@ def _shorter(length: float, most: float) -> float:
     return most / length if length > most else 1.0
 
 
+_FAR = 16.0  # bounds by rows are seldom lower than the others by more than this factor
+
+
 def _square(products: Sequence[Product], beside: float, most: float) -> float:
     """A bound of at most `most` on the squared length of products and what is `beside` them, or else that square itself.
 
-    Large products first, so that it is mostly small ones that have to be multiplied out where bounds are not enough.
+    The cheapest bounds first. Where none is enough products are multiplied out, from the greatest bound on.
     """
-    bounds: list[tuple[float, Product]] = []
-    for product in sorted(products, key=lambda one: one.size, reverse=True):
-        bound = product.square_bound()
-        if beside + sum(known for known, _ in bounds) + bound <= most:
-            bounds.append((bound, product))
-        else:
-            beside += product.square()
-    while bounds and not beside + sum(known for known, _ in bounds) <= most:
-        beside += bounds.pop()[1].square()
-    return beside + sum(known for known, _ in bounds)
+    bounds = [product.square_bound() for product in products]
+    total = beside + sum(bounds)
+    if most < total <= _FAR * most:
+        bounds = [product.rows_bound() for product in products]
+        total = beside + sum(bounds)
+    if total <= most:
+        return total
+    for k in sorted(range(len(products)), key=bounds.__getitem__, reverse=True):
+        bounds[k] = products[k].square()
+        total = beside + sum(bounds)
+        if total <= most:
+            break
+    return total
 
 
 def _length(grads: Sequence[Tensor]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine.columns import Place, copied, joined, moved, put, taken
+from mtl_engine.columns import Place, after, copied, joined, moved, put
 from mtl_engine.errors import EngineError
 from mtl_engine.labels import Labels
 from mtl_engine.policies.allocation import Allocation
@@ -111,10 +111,11 @@ class ReplayTable:
         self._write(slot_N, rows, row_N, fresh)
         self.version[slot_N // self.stride] = next(_VERSIONS)
 
-    def batch(self, slot_N: Array) -> tuple[Array | Tensor, Array | None, dict[str, Target]]:
-        """Inputs (on the host an array), lengths and labels of some slots; a label without weights is there for every row."""
-        x = self._inputs()
-        x = x.numpy().take(slot_N, 0) if x.is_cpu else taken(x, slot_N)
+    def batch(
+        self, slot_N: Array, before: Array | None = None
+    ) -> tuple[Tensor, Array | None, dict[str, Target]]:
+        """Inputs, after those `before`, lengths and labels of some slots; a label without weights is there for every row."""
+        x = after(before, self._inputs(), slot_N)
         length_N = None if self.length_M is None else self.length_M[slot_N]
         return x, length_N, {name: labels.take(slot_N) for name, labels in self.targets.items()}
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.errors import EngineError
+from mtl_engine.types import Array
 
 _ATEN: Any = torch.ops.aten
 _relu_backward: Any = _ATEN.threshold_backward.default
@@ -41,6 +42,15 @@ class Product:
         """|g|^2 (|x|^2 + B), which |dW|^2 + |db|^2 is never above; on CPU, where a number costs no wait."""
         x, g = self.x_BI.numpy(), self.g_BO.numpy()
         return float(np.vdot(g, g)) * (float(np.vdot(x, x)) + len(g))
+
+    def rows_bound(self) -> float:
+        """(sum_B |g_B| |(x_B, 1)|)^2: lower than `square_bound` where few rows have most of g, and half as cheap."""
+        x, g = self.x_BI.numpy(), self.g_BO.numpy()
+        xx_B: Array = np.vecdot(x, x)
+        gg_B: Array = np.vecdot(g, g)
+        xx_B += 1
+        length = float(np.vdot(np.sqrt(xx_B, out=xx_B), np.sqrt(gg_B, out=gg_B)))
+        return length * length
 
     def square(self) -> float:
         """|dW|^2 + |db|^2, multiplied out."""
@@ -80,9 +90,9 @@ class Tape:
     y = x W^T + b: dx = g W, and a `Product` for W and b. ReLU: dx = g where y > 0. LayerNorm: torch's kernel.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], products: list[Product]) -> None:
+    def __init__(self, layers: Iterable[nn.Module], products: list[Product] | None = None) -> None:
         self._layers = list(layers)
-        self._products = products
+        self._products = [] if products is None else products
         self._saved: list[tuple[Tensor, ...]] = []
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mtl_engine.average import Average
 from mtl_engine.batch import Joined
 from mtl_engine.model import Model, TrunkSpec
 from mtl_engine.registry import Registry
+from mtl_engine.tape import Tape
 from mtl_engine.tasks.base import TaskType
 from mtl_engine.types import Array, Json
 
@@ -54,7 +55,12 @@ class Teacher:
     @torch.no_grad()
     def features(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Trunk features [B, D]."""
-        return self.model.trunk(self.model.encode(table, x, length_B))
+        dense = self.model.encoder(table).dense(x, length_B)
+        if dense is None:
+            h_BD = self.model.encode(table, x, length_B)
+        else:  # past the layers' modules, whose calls cost more than what they calculate
+            h_BD = Tape(dense[1]).forward(dense[0])
+        return Tape(self.model.trunk.sequence).forward(h_BD)
 
     @torch.no_grad()
     def outputs(self, task: str, f_BD: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mtl_engine import batch
 from mtl_engine.average import Average
-from mtl_engine.backprop import HandPass, MixedPass, Parts, Pass, gradient, summed
+from mtl_engine.backprop import HandPass, MixedPass, Parts, Pass, gradient
 from mtl_engine.batch import Joined
+from mtl_engine.columns import on
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
@@ -24,7 +25,7 @@ from mtl_engine.replay_table import Outputs, no_outputs
 from mtl_engine.row_gradients import boundary
 from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
-from mtl_engine.strategies.loss import Loss, all_losses
+from mtl_engine.strategies.loss import Loss, Values, all_losses, summed
 from mtl_engine.teacher import Follower, Lesson, Teacher
 from mtl_engine.types import Array, Rows, StepReport
 from mtl_engine.weightings.base import Weighting
@@ -86,8 +87,9 @@ class Trainer:
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
         replayed = sum(len(j.slot_M) for j in joined)
-        values = {name: loss.value.detach() for name, loss in losses.items()}
-        return StepReport(number, rows, replayed, value, values, skipped, self.skipped_steps)
+        return StepReport(
+            number, rows, replayed, value, Values(losses), skipped, self.skipped_steps
+        )
 
     def shares(self) -> dict[int, tuple[float, float]]:
         """Replay share and minimum of every task, by number."""
@@ -206,13 +208,13 @@ class Trainer:
         if self.strategy.keeps and len(members.memory_y):
             slot_M = joined.slot_M if members.memory_M is None else joined.slot_M[members.memory_M]
             kept = batch.stored(self.replay.tables[joined.table], name, slot_M, columns)
-        weight = None if members.weight is None else torch.from_numpy(members.weight)
+        weight = None if members.weight is None else on(torch.from_numpy(members.weight), device)
         return TaskStep(
             name=name,
             kind=task.kind,
             z_BC=z_BC,
-            y=torch.from_numpy(members.y).to(device, non_blocking=True),
-            weight=None if weight is None else weight.to(device, non_blocking=True),
+            y=on(torch.from_numpy(members.y), device),
+            weight=weight,
             num_stream=members.num_stream,
             stream_y=members.stream_y,
             memory_y=members.memory_y,
@@ -232,8 +234,7 @@ class Trainer:
 
     def _parts(self, losses: Mapping[str, Loss], tasks: Mapping[str, TaskStep], n: int) -> Parts:
         """Loss and weight * loss_weight * (rows of the task / n rows) of every task; the sum of their products is trained on."""
-        values = {name: loss.value.detach() for name, loss in losses.items()}
-        weigh = self.weighting.weigh(values) if losses else {}
+        weigh = self.weighting.weigh(Values(losses)) if losses else {}
         of = self.registry.tasks
         return [
             (loss, weigh[name] * of[name].spec.loss_weight * (tasks[name].z_BC.shape[0] / n))
@@ -289,5 +290,7 @@ class Trainer:
 
 def _value(parts: Parts) -> float:
     """What is trained on, as a number: the only wait for the device in a step."""
-    total = summed([(loss.value.detach(), factor) for loss, factor in parts])
-    return 0.0 if total is None else total.item()
+    values = [(value, f * factor) for loss, factor in parts for value, f in loss.parts]
+    if all(value.is_cpu for value, _ in values):
+        return sum(value.item() * float(factor) for value, factor in values)
+    return summed([(value.detach(), factor) for value, factor in values]).item()

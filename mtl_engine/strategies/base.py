@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine import losses
+from mtl_engine.columns import on
 from mtl_engine.errors import EngineError
 from mtl_engine.losses import Known
 from mtl_engine.strategies.loss import Loss
@@ -51,7 +52,7 @@ class Stored:
     entries: int  # how many are valid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TaskStep:
     """One task's rows in a step: stream rows first, then replayed ones. `weight` None = all ones.
 
@@ -77,15 +78,15 @@ class TaskStep:
     def num_memory(self) -> int:
         return self.z_BC.shape[0] - self.num_stream
 
-    def loss(self, shift_C: Tensor | None = None) -> Loss:
+    def loss(self, shift_C: Array | None = None) -> Loss:
         """Mean over all rows; `shift_C` is added to the logits of a classification."""
         return self._mean(0, self.z_BC.shape[0], shift_C)
 
-    def stream_loss(self, shift_C: Tensor | None = None) -> Loss:
+    def stream_loss(self, shift_C: Array | None = None) -> Loss:
         """Mean over the stream rows."""
         return self._mean(0, self.num_stream, shift_C)
 
-    def memory_loss(self, shift_C: Tensor | None = None) -> Loss:
+    def memory_loss(self, shift_C: Array | None = None) -> Loss:
         """Mean over the replayed rows."""
         return self._mean(self.num_stream, self.z_BC.shape[0], shift_C)
 
@@ -93,8 +94,8 @@ class TaskStep:
         self,
         stream: float,
         memory: float,
-        stream_shift_C: Tensor | None = None,
-        memory_shift_C: Tensor | None = None,
+        stream_shift_C: Array | None = None,
+        memory_shift_C: Array | None = None,
     ) -> Loss:
         """stream * `stream_loss` + memory * `memory_loss` in one pass; a part that has no rows is left out."""
         s, rows = self.num_stream, self.z_BC.shape[0]
@@ -104,46 +105,48 @@ class TaskStep:
             return memory * self.memory_loss(memory_shift_C)
         z_BC, weight, shift = self._z(), self.weight, stream_shift_C
         if stream_shift_C is not memory_shift_C:
-            shift = z_BC.new_zeros(z_BC.shape)
-            for part, shift_C in ((shift[:s], stream_shift_C), (shift[s:], memory_shift_C)):
-                if shift_C is not None:
-                    part.copy_(shift_C)
-        factor = _factors(s, rows, stream, memory, z_BC.device)
-        factor = factor if self.y.dim() == 1 else factor.unsqueeze(1).expand(self.y.shape)
-        weight = factor if weight is None else weight * factor
-        return Loss.of(self.name, 0, self.kind.loss_by_hand(z_BC, self.y, weight, shift))
+            shift = np.zeros(z_BC.shape, np.float32)
+            shift[:s] = 0.0 if stream_shift_C is None else stream_shift_C
+            shift[s:] = 0.0 if memory_shift_C is None else memory_shift_C
+        each = stream * rows / s
+        if each != memory * rows / (rows - s):
+            factor = _factors(s, rows, stream, memory, z_BC.device)
+            factor = factor if self.y.dim() == 1 else factor.unsqueeze(1).expand(self.y.shape)
+            weight, each = factor if weight is None else weight * factor, 1.0
+        found = self.kind.loss_by_hand(z_BC, self.y, weight, self._moved(shift))
+        return each * Loss.of(self.name, 0, found)
 
-    def _mean(self, start: int, stop: int, shift_C: Tensor | None) -> Loss:
+    def _mean(self, start: int, stop: int, shift_C: Array | None) -> Loss:
         z_BC, y, weight = self._z(), self.y, self.weight
         if stop - start < z_BC.shape[0]:
             z_BC, y = z_BC[start:stop], y[start:stop]
             weight = None if weight is None else weight[start:stop]
-        return Loss.of(self.name, start, self.kind.loss_by_hand(z_BC, y, weight, shift_C))
+        shift = self._moved(shift_C)
+        return Loss.of(self.name, start, self.kind.loss_by_hand(z_BC, y, weight, shift))
 
     def _z(self, start: int = 0) -> Tensor:
         """Outputs of the rows from `start` on, in float32 and without a graph."""
         z_BC = self.z_BC.detach().float()
         return z_BC[start:] if start else z_BC
 
-    def closed(self) -> Tensor | None:
-        """A shift that closes classes which are known but not in this step's stream rows; None = all are open."""
+    def closed(self) -> Array | None:
+        """A shift that closes classes which are known but not in this step's stream rows; None without classes."""
         if not isinstance(self.kind, Classification):
             return None
         open_C = self.kind.open_C(self.stream_y, self.z_BC.shape[1])
-        return None if open_C.all() else self._moved(_SHUT[open_C.view(np.uint8)])
+        return _SHUT.take(open_C.view(np.uint8))
 
-    def prior(self, strength: float) -> Tensor | None:
+    def prior(self, strength: float) -> Array | None:
         """A shift by strength * log(rows of the class in this step), which is log(share) to the softmax; None without classes."""
         if not isinstance(self.kind, Classification) or not strength:
             return None
         columns = self.z_BC.shape[1]
         count_C = np.bincount(self.stream_y, minlength=columns)
         count_C += np.bincount(self.memory_y, minlength=columns)
-        return self._moved(_logs(len(self.stream_y) + len(self.memory_y), strength)[count_C])
+        return _logs(len(self.stream_y) + len(self.memory_y), strength).take(count_C)
 
-    def _moved(self, shift_C: Array) -> Tensor:
-        shift_C = shift_C.astype(np.float32, copy=False)
-        return torch.from_numpy(shift_C).to(self.z_BC.device, non_blocking=True)
+    def _moved(self, shift: Array | None) -> Tensor | None:
+        return None if shift is None else on(torch.from_numpy(shift), self.z_BC.device)
 
     def stored_loss(self) -> Loss | None:
         """Mean squared difference of the replayed rows' outputs to those stored with them."""
@@ -159,7 +162,7 @@ class TaskStep:
     def _recalled(self, distance: Callable[[Tensor, Tensor, Tensor | None], Known]) -> Loss | None:
         if self.stored is None or not self.num_memory:
             return None
-        start, stored_MC = self.num_stream, self.kind.standard(self.stored.z_MC.float())
+        start, stored_MC = self.num_stream, self.kind.standard(self.stored.z_MC)
         return Loss.of(self.name, start, distance(self._z(start), stored_MC, self.stored.valid_MC))
 
     def averaged_loss(self) -> Loss | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mtl_engine.losses import Known
+
+Factor = float | Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,33 +24,50 @@ class Term:
 
 
 class Loss:
-    """A scalar `value` and the terms of its gradient. Losses can be added, and multiplied by numbers.
+    """A scalar and the terms of its gradient. Losses can be added, and multiplied by numbers.
 
     A value may have a graph: what a strategy makes of outputs beyond the losses of a `TaskStep`. Its gradient is
     then that of the graph and that of the terms.
     """
 
-    __slots__ = ("terms", "value")
+    __slots__ = ("_value", "parts", "terms")
 
-    def __init__(self, value: Tensor, terms: tuple[Term, ...] = ()) -> None:
-        self.value = value
+    def __init__(
+        self,
+        value: Tensor | tuple[tuple[Tensor, float], ...],
+        terms: tuple[Term, ...] = (),
+    ) -> None:
+        self.parts = ((value, 1.0),) if isinstance(value, Tensor) else value
         self.terms = terms
+        self._value: Tensor | None = None
 
     @classmethod
     def of(cls, task: str, start: int, known: Known) -> Loss:
         """A loss of a task's rows from `start` on."""
-        value, g_BC = known
-        return cls(value, (Term(task, start, g_BC),))
+        value, g_BC, factor, g_factor = known
+        return cls(((value, factor),), (Term(task, start, g_BC, g_factor),))
+
+    @property
+    def value(self) -> Tensor:
+        """The sum of its parts, which are added up when it is first asked for."""
+        if self._value is None:
+            with torch.set_grad_enabled(self.has_graph):
+                self._value = summed(self.parts)
+        return self._value
+
+    @property
+    def has_graph(self) -> bool:
+        return any(value.requires_grad for value, _ in self.parts)
 
     @property
     def trains(self) -> bool:
         """Whether anything can be learned from it."""
-        return bool(self.terms) or self.value.requires_grad
+        return bool(self.terms) or self.has_graph
 
     def __add__(self, other: Loss | Tensor) -> Loss:
         if isinstance(other, Tensor):
-            return Loss(self.value + other, self.terms)
-        return Loss(self.value + other.value, self.terms + other.terms)
+            return Loss((*self.parts, (other, 1.0)), self.terms)
+        return Loss(self.parts + other.parts, self.terms + other.terms)
 
     __radd__ = __add__
 
@@ -55,9 +75,38 @@ class Loss:
         if factor == 1.0:
             return self
         scaled = (Term(one.task, one.start, one.g_BC, one.factor * factor) for one in self.terms)
-        return Loss(self.value * factor, tuple(scaled))
+        return Loss(tuple((value, f * factor) for value, f in self.parts), tuple(scaled))
 
     __rmul__ = __mul__
+
+
+class Values(Mapping[str, Tensor]):
+    """The values of losses by task, without a graph; one is worked out when it is first read, and most never are."""
+
+    def __init__(self, losses: Mapping[str, Loss]) -> None:
+        self._losses = losses
+
+    def __getitem__(self, task: str) -> Tensor:
+        return self._losses[task].value.detach()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._losses)
+
+    def __len__(self) -> int:
+        return len(self._losses)
+
+
+def summed(values: Sequence[tuple[Tensor, Factor]]) -> Tensor:
+    """Sum of value * factor over at least one."""
+    [(total, factor), *more] = values
+    if not isinstance(factor, float) or factor != 1.0:
+        total = total * factor
+    for value, factor in more:
+        if isinstance(factor, float):
+            total = torch.add(total, value, alpha=factor)
+        else:
+            total = total + value * factor
+    return total
 
 
 def all_losses(found: Mapping[str, Loss | Tensor]) -> dict[str, Loss]:

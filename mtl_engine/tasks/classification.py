@@ -31,12 +31,13 @@ class Classification(TaskType):
     def needed(self, target: Target) -> int:
         if target.weight is not None and not (target.weight > 0).any():
             return self.declared
-        return max(self.declared, int(target.y.max()) + 1)
+        return max(self.declared, int(np.maximum.reduce(target.y)) + 1)
 
     def open_C(self, y_B: Array, columns: int) -> Array:
         """Columns that are in `y_B` or were never in any stream row, bool [C]."""
-        open_C = np.ones(columns, np.bool_)
-        open_C[: len(self.seen_C)] = self.seen_C[:columns] == 0
+        open_C = self.seen_C[:columns] == 0
+        if len(open_C) < columns:
+            open_C = np.pad(open_C, (0, columns - len(open_C)), constant_values=True)
         open_C[y_B] = True
         return open_C
 

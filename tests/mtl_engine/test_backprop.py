@@ -87,8 +87,10 @@ def test_a_hundred_steps_by_hand_end_where_autograd_and_stored_gradients_do() ->
     assert distance(images(one, 100), images(other, 100)) <= 1e-5
 
 
-def test_mixed_precision_learns_in_parameters_of_float32() -> None:
-    mixed, whole = images(engine("er", precision="bf16"), 40), images(engine("er"), 40)
+@pytest.mark.parametrize("strategy", ["er", "default", "snapshot"])
+def test_mixed_precision_learns_in_parameters_of_float32(strategy: str) -> None:
+    settings: dict[str, Any] = {"precision": "bf16", "teacher_every": 10}
+    mixed, whole = images(engine(strategy, **settings), 40), images(engine(strategy), 40)
     assert {value.dtype for value in weights(mixed).values()} == {torch.float32}
     assert distance(mixed, whole) > 1e-4, "everything was computed in float32"
     x, y = pictures(np.random.default_rng(9))
