@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_engine.columns import on, taken
 from mtl_engine.errors import EngineError
+from mtl_engine.model import Model
 from mtl_engine.registry import Task
 from mtl_engine.replay_table import Outputs, ReplayTable
 from mtl_engine.strategies.base import Stored, TaskStep
@@ -61,18 +62,20 @@ def by_table(blocks: Sequence[Rows]) -> dict[str, Rows]:
 
 
 def join(
-    table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, device: torch.device
+    table: str, stream: Rows | None, memory: ReplayTable | None, slot_M: Array, model: Model
 ) -> Joined:
+    """Rows as the model's encoder of their table takes them, on its device; at least one."""
     x: Array | Tensor | None = None if stream is None else stream.x
     lengths = [] if stream is None or stream.length is None else [stream.length]
     targets: dict[str, Target] = {}
     if memory is not None and len(slot_M):
         x, length_M, targets = memory.batch(slot_M, x)
         lengths += [] if length_M is None else [length_M]
-    length_B = on(torch.from_numpy(np.concatenate(lengths)), device) if lengths else None
+    host = x if isinstance(x, Tensor) else torch.from_numpy(x)
+    length_B = on(torch.from_numpy(np.concatenate(lengths)), model.device) if lengths else None
     return Joined(
         table,
-        torch.as_tensor(x).to(device, non_blocking=True),
+        model.decode(table, on(host, model.device)),
         length_B,
         stream,
         0 if stream is None else len(stream),

@@ -167,6 +167,10 @@ class Model(nn.Module):
     def head(self, task: str) -> Head:
         return self._head_of[task]
 
+    def decode(self, table: str, x: Tensor) -> Tensor:
+        """Rows of the log or of replay as `encode` is given them, once for all who encode them in a step."""
+        return self._encoder_of[table].decode(x)
+
     def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self._encoder_of[table](x, length_B)
 

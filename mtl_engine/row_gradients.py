@@ -38,7 +38,7 @@ def row_gradients(
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for table, slot_1 in _chosen(replay, step, most):
-        joined = batch.join(table.name, None, table, slot_1, model.device)
+        joined = batch.join(table.name, None, table, slot_1, model)
         with torch.enable_grad():
             loss = _loss(model, registry, joined)
             if not loss.requires_grad:

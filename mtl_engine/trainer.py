@@ -170,9 +170,7 @@ class Trainer:
         for table in self.model.tables:
             if table in stream or table in drawn:
                 rows, memory = stream.get(table), self.replay.tables.get(table)
-                found.append(
-                    batch.join(table, rows, memory, drawn.get(table, none), self.model.device)
-                )
+                found.append(batch.join(table, rows, memory, drawn.get(table, none), self.model))
         for joined in found:
             if joined.stream is not None:
                 self.model.observe(joined.table, joined.x, joined.num_stream)

@@ -27,6 +27,10 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Features [B, width] in float32 from inputs in the dtype they came in."""
 
+    def decode(self, x: Tensor) -> Tensor:
+        """What `forward` takes as well as x, and other models' encoders of the same kind do too: bytes as numbers."""
+        return x
+
     def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential] | None:
         """Float inputs without parameters and the Linear, LayerNorm and ReLU layers after them, if that is all of it.
 

@@ -24,6 +24,9 @@ class ImageMLP(Encoder):
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(self._input(x))
 
+    def decode(self, x: Tensor) -> Tensor:
+        return self._input(x)
+
     def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential]:
         return self._input(x), self.layers
 
