@@ -202,13 +202,14 @@ def _outputs_gradients(parts: Parts, z: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _added(terms: Sequence[tuple[int, Tensor, Factor]], shape: torch.Size) -> Tensor:
+    """Their sum, which may take the place of the first of them."""
     [(_, g_BC, factor), *more] = terms
     if g_BC.shape != shape:
         g_BC, more = g_BC.new_zeros(shape), terms
     elif not isinstance(factor, float) or factor != 1.0:
         g_BC = g_BC * factor
-    elif more:
-        g_BC = g_BC.clone()  # a term may be in the sum twice
+    elif any(g_NC is g_BC for _, g_NC, _ in more):
+        g_BC = g_BC.clone()
     for start, g_NC, factor in more:
         to = g_BC[start : start + g_NC.shape[0], : g_NC.shape[1]]
         if isinstance(factor, float):

@@ -59,16 +59,20 @@ def cross_entropy(
 
 
 def cross_entropy_by_hand(
-    z_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, shift_C: Tensor | None = None
+    z_BC: Tensor,
+    y_B: Tensor,
+    weight_B: Tensor | None,
+    shift_C: Tensor | None = None,
+    factor: float = 1.0,
 ) -> Known:
-    """`cross_entropy` and its gradient dL/dz = weight (softmax(z + shift) - onehot(y)) / B, for float32."""
+    """factor * `cross_entropy`, with dL/dz = factor weight (softmax(z + shift) - onehot(y)) / B, for float32."""
     p_BC = torch.log_softmax(z_BC if shift_C is None else z_BC + shift_C, 1)
     if weight_B is None:
         loss, total = _nll(p_BC, y_B, None, 1, _IGNORED)
-        g_BC = _nll_backward(_one(loss.device), p_BC, y_B, None, 1, _IGNORED, total)
-        return Known(loss, _log_softmax_backward(g_BC, p_BC, 1, torch.float32))
+        g_BC = _nll_backward(_number(factor, loss.device), p_BC, y_B, None, 1, _IGNORED, total)
+        return Known(loss, _log_softmax_backward(g_BC, p_BC, 1, torch.float32), factor)
     loss_B, total = _nll(p_BC, y_B, None, 0, _IGNORED)
-    loss, mean = torch.dot(loss_B, weight_B), 1 / len(y_B)
+    loss, mean = torch.dot(loss_B, weight_B), factor / len(y_B)
     g_BC = _nll_backward(weight_B, p_BC, y_B, None, 0, _IGNORED, total)
     return Known(loss, _log_softmax_backward(g_BC, p_BC, 1, torch.float32), mean, mean)
 
@@ -150,9 +154,9 @@ def _difference(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Ten
     return d_MC if valid_MC is None else d_MC.mul_(valid_MC)
 
 
-@lru_cache(maxsize=8)
-def _one(device: torch.device) -> Tensor:
-    return torch.ones((), device=device)
+@lru_cache(maxsize=64)
+def _number(value: float, device: torch.device) -> Tensor:
+    return torch.full((), value, device=device)
 
 
 def _weighted_mean(loss_B: Tensor, weight_B: Tensor) -> Tensor:

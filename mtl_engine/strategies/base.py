@@ -113,8 +113,8 @@ class TaskStep:
             factor = _factors(s, rows, stream, memory, z_BC.device)
             factor = factor if self.y.dim() == 1 else factor.unsqueeze(1).expand(self.y.shape)
             weight, each = factor if weight is None else weight * factor, 1.0
-        found = self.kind.loss_by_hand(z_BC, self.y, weight, self._moved(shift))
-        return each * Loss.of(self.name, 0, found)
+        found = self.kind.loss_by_hand(z_BC, self.y, weight, self._moved(shift), each)
+        return Loss.of(self.name, 0, found)
 
     def _mean(self, start: int, stop: int, shift_C: Array | None) -> Loss:
         z_BC, y, weight = self._z(), self.y, self.weight

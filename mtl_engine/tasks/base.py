@@ -58,10 +58,16 @@ class TaskType(ABC):
     ) -> Tensor: ...
 
     def loss_by_hand(
-        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+        self,
+        z_BC: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        shift_C: Tensor | None = None,
+        factor: float = 1.0,
     ) -> Known:
-        """The loss of float32 outputs and its derivative; a kind may know a shorter way to them."""
-        return by_autograd(lambda z_BC: self.loss(z_BC, y, weight, shift_C), z_BC)
+        """factor * the loss of float32 outputs and its derivative; a kind may know a shorter way to them."""
+        value, g_BC, *_ = by_autograd(lambda z_BC: self.loss(z_BC, y, weight, shift_C), z_BC)
+        return Known(value, g_BC, factor, factor)
 
     @abstractmethod
     def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:

@@ -87,9 +87,14 @@ class Classification(TaskType):
         return losses.cross_entropy(z_BC, y, weight, shift_C)
 
     def loss_by_hand(
-        self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
+        self,
+        z_BC: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        shift_C: Tensor | None = None,
+        factor: float = 1.0,
     ) -> losses.Known:
-        return losses.cross_entropy_by_hand(z_BC, y, weight, shift_C)
+        return losses.cross_entropy_by_hand(z_BC, y, weight, shift_C, factor)
 
     def error(self, z_BC: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """1 where the most probable class is another one."""
