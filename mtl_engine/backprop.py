@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.batch import Joined
+from mtl_engine.losses import numbers
 from mtl_engine.model import Head, Model
 from mtl_engine.strategies.loss import Factor, Loss, summed
 from mtl_engine.tape import Product, Tape
@@ -176,13 +177,13 @@ class HandPass(Pass):
         parts: list[Tensor | None] = [None] * len(self._parts)
         for task, g_BC in gradients.items():
             asked = self._asked[task]
-            head = asked.head
+            head, weight = asked.head, asked.head.weight
             g_BC = g_BC if head.gain == 1.0 else g_BC * head.gain
-            if head.weight.requires_grad:  # not frozen
-                self._products.append(Product(head.weight, head.bias, asked.f_BD, g_BC))
+            if weight.requires_grad:  # not frozen
+                self._products.append(Product(weight, head.bias, asked.f_BD, g_BC))
             if asked.detached:
                 continue
-            g_BD, known = g_BC @ head.weight, parts[asked.part]
+            g_BD, known = g_BC @ weight, parts[asked.part]
             if asked.row_B is not None:
                 row_B = torch.from_numpy(asked.row_B).to(g_BD.device)
                 known = torch.zeros_like(self._parts[asked.part]) if known is None else known
@@ -211,11 +212,8 @@ def _added(terms: Sequence[tuple[int, Tensor, Factor]], shape: torch.Size) -> Te
     elif any(g_NC is g_BC for _, g_NC, _ in more):
         g_BC = g_BC.clone()
     for start, g_NC, factor in more:
-        to = g_BC[start : start + g_NC.shape[0], : g_NC.shape[1]]
-        if isinstance(factor, float):
-            to.add_(g_NC, alpha=factor)
-        else:
-            to.add_(g_NC * factor)
+        to = numbers(g_BC)[start : start + g_NC.shape[0], : g_NC.shape[1]]
+        to += numbers(g_NC) * (numbers(factor) if isinstance(factor, Tensor) else factor)
     return g_BC
 
 

@@ -152,9 +152,10 @@ def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
         at_N = at_S[row_N]
     z_NC = task.kind.raw(taken(task.z_BC.detach().float(), at_N))
     if task.kind.stored_dtype == torch.float16:
-        z_NC = z_NC.clamp(-_FP16_LIMIT, _FP16_LIMIT)
+        z_NC = z_NC.clamp_(-_FP16_LIMIT, _FP16_LIMIT)  # of a copy
     width_N = np.full(len(at_N), z_NC.shape[1], np.int32)
-    width_N[at_N < 0] = 0
+    if task.rows is not None:
+        width_N[at_N < 0] = 0
     return Outputs(z_NC.to(task.kind.stored_dtype), width_N)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,6 +23,9 @@ _IGNORED = -100  # torch's label for rows to be left out; ours are masked by wei
 CLOSED = (
     torch.finfo(torch.float32).min / 2
 )  # added to a logit: its probability is exactly 0, its gradient too
+
+
+Numbers = Any  # a tensor, or on CPU an array: what both can do is written the same way
 
 
 class Known(NamedTuple):
@@ -117,12 +121,11 @@ def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: flo
 def soft_cross_entropy_by_hand(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Known:
     """`soft_cross_entropy` and its gradient T (softmax(z / T) - softmax(teacher / T)) / B, for float32."""
     rows, columns = teacher_BC.shape
-    both = torch.cat((teacher_BC.float(), z_BC[:, :columns])).mul_(1 / temperature)
-    log = torch.log_softmax(both, 1)
-    p = log.exp()
-    apart_BC = log[:rows].sub_(log[rows:])
-    distance = torch.dot(p[:rows].view(-1), apart_BC.view(-1))
-    return Known(distance, p[rows:].sub_(p[:rows]), temperature**2 / rows, temperature / rows)
+    found, wanted = numbers(z_BC)[:, :columns], numbers(teacher_BC.float())
+    log_p, log_q = _log_softmax(wanted / temperature), _log_softmax(found / temperature)
+    p, q = _exp(log_p), _exp(log_q)
+    distance = (p * (log_p - log_q)).sum()
+    return Known(_tensor(distance), _tensor(q - p), temperature**2 / rows, temperature / rows)
 
 
 def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entries: int) -> Known:
@@ -132,8 +135,7 @@ def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entri
     1 where an entry existed and 0 elsewhere.
     """
     d_MC, entries = _difference(z_MC, stored_MC, valid_MC), max(entries, 1)
-    d = d_MC.view(-1)
-    return Known(torch.dot(d, d), d_MC, 1 / entries, 2 / entries)
+    return Known(_tensor((d_MC * d_MC).sum()), _tensor(d_MC), 1 / entries, 2 / entries)
 
 
 def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float) -> Known:
@@ -143,15 +145,34 @@ def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound
     was stored, its gradient 2 c. The sum, unlike `stored_error`'s mean, is as stiff for a head of 2 columns as for one of 100.
     """
     d_MC = _difference(z_MC, stored_MC, valid_MC)
-    c_MC, rows = d_MC.clamp(-bound, bound), d_MC.shape[0]
-    loss = torch.dot(c_MC.view(-1), d_MC.sub_(c_MC, alpha=0.5).view(-1))
-    return Known(loss, c_MC, 2 / rows, 2 / rows)
+    c_MC, rows = d_MC.clip(-bound, bound), d_MC.shape[0]
+    loss = (c_MC * (d_MC - 0.5 * c_MC)).sum()
+    return Known(_tensor(loss), _tensor(c_MC), 2 / rows, 2 / rows)
 
 
-def _difference(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Tensor:
-    columns = stored_MC.shape[1]
-    d_MC = (z_MC if z_MC.shape[1] == columns else z_MC[:, :columns]) - stored_MC
-    return d_MC if valid_MC is None else d_MC.mul_(valid_MC)
+def _difference(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Numbers:
+    d_MC = numbers(z_MC)[:, : stored_MC.shape[1]] - numbers(stored_MC)
+    return d_MC if valid_MC is None else d_MC * numbers(valid_MC)
+
+
+def numbers(x: Tensor) -> Numbers:
+    """On CPU an array, whose operations cost a fraction of a tensor's where numbers are few."""
+    return x.numpy() if x.is_cpu else x
+
+
+def _tensor(x: Numbers) -> Tensor:
+    return x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
+
+
+def _exp(x: Numbers) -> Numbers:
+    return x.exp() if isinstance(x, Tensor) else np.exp(x)
+
+
+def _log_softmax(x_BC: Numbers) -> Numbers:
+    if isinstance(x_BC, Tensor):
+        return torch.log_softmax(x_BC, 1)
+    x_BC = x_BC - np.maximum.reduce(x_BC, 1, keepdims=True)
+    return x_BC - np.log(np.add.reduce(np.exp(x_BC), 1, keepdims=True))
 
 
 @lru_cache(maxsize=64)

@@ -253,16 +253,15 @@ def _square(products: Sequence[Product], beside: float, most: float) -> float:
     """
     bounds = [product.square_bound() for product in products]
     total = beside + sum(bounds)
-    if most < total <= _FAR * most:
-        bounds = [product.rows_bound() for product in products]
-        total = beside + sum(bounds)
-    if total <= most:
-        return total
-    for k in sorted(range(len(products)), key=bounds.__getitem__, reverse=True):
-        bounds[k] = products[k].square()
-        total = beside + sum(bounds)
-        if total <= most:
-            break
+    order = sorted(range(len(products)), key=bounds.__getitem__, reverse=True)
+    for nearer in (Product.rows_bound, Product.square):
+        if nearer is Product.rows_bound and total > _FAR * most:
+            continue
+        for k in order:
+            if total <= most:
+                return total
+            bounds[k] = nearer(products[k])
+            total = beside + sum(bounds)
     return total
 
 

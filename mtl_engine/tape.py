@@ -121,11 +121,12 @@ class Tape:
         for at in range(len(self._layers) - 1, -1, -1):
             layer, (x, *more) = self._layers[at], self._saved[at]
             if isinstance(layer, nn.Linear):
-                if layer.weight.requires_grad:  # not frozen
-                    self._products.append(Product(layer.weight, layer.bias, x, g))
+                weight = layer.weight
+                if weight.requires_grad:  # not frozen
+                    self._products.append(Product(weight, layer.bias, x, g))
                 if at == 0 and not needs_input:
                     return None
-                g = g @ layer.weight
+                g = g @ weight
             elif isinstance(layer, nn.ReLU):
                 g = _relu_backward(g, x, 0)
             elif isinstance(layer, nn.LayerNorm):

@@ -65,7 +65,7 @@ class Teacher:
     @torch.no_grad()
     def outputs(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs in the units of `TaskType.raw`."""
-        return self.kinds[task].raw(self.model.z(task, f_BD))
+        return self.kinds[task].raw(self.model.head(task).forward(f_BD))
 
     def forget(self, task: str, version: int) -> None:
         if task in self.model.table_of:
