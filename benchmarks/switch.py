@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from workloads.base import Phase
 
+    from daemon.types import Json
+
 BAR_MS = 100.0
 BACK = (0, 4, 0, 4)  # the phases that come again once all were there
 BACK_ROWS = 3000
@@ -117,7 +119,7 @@ def measure(case: Case, seed: int, url: str, folder: Path, threads: int) -> list
     """One daemon from its first row on; the switch to the first phase, before any row, does not count."""
     daemon = RunningDaemon(folder / "state", url, SETTINGS.format(threads=threads))
     daemon.start()
-    daemon.wait(lambda v: v["state"] == "idle")
+    daemon.wait(_is_idle)
     phases, draw = images.split_fashion("test").phases, np.random.default_rng(seed)
     with Producer(url, max_unread=2000) as producer:
         producer.add_task(phases[0].task, modality="image")
@@ -129,11 +131,16 @@ def measure(case: Case, seed: int, url: str, folder: Path, threads: int) -> list
             stream.switch(phases[number], back=True)
             stream.rows(phases[number], phases[number].order(draw)[:BACK_ROWS])
         stream.producer.flush()
-    daemon.wait(lambda v: v["state"] == "idle" and v["lag_events"] == 0, 1200, poll_s=0.5)
+    daemon.wait(_is_idle, 1200, poll_s=0.5)
     log = (daemon.state / "daemon.log").read_text()
     daemon.stop()
     lines = {one["switch"]: one for one in map(json.loads, _lines(log))}
     return [read(lines[entry], stream.arrived_s, back=back) for entry, back in stream.switches[1:]]
+
+
+def _is_idle(vitals: Json) -> bool:
+    """Whether all is learned that was in the log at the last look."""
+    return vitals["state"] == "idle" and not vitals["lag_events"]
 
 
 def _lines(log: str) -> Iterator[str]:
