@@ -69,11 +69,11 @@ def among_own(workload: Workload) -> Score:
     own = np.unique(phase.test_y)
 
     def score(engine: Engine) -> float:
-        task = next(one for one in engine.describe()["tasks"] if one["name"] == phase.task)
-        labels = np.array(task["classes"])
+        tasks: list[dict[str, Any]] = engine.describe()["tasks"]
+        labels = np.array(next(one["classes"] for one in tasks if one["name"] == phase.task))
         p_BC = engine.predict_proba(phase.task, x)
         columns = np.flatnonzero(np.isin(labels, own))
-        return 100 * float(np.mean(labels[columns][p_BC[:, columns].argmax(1)] == y))
+        return 100 * float(np.mean(np.equal(labels[columns][p_BC[:, columns].argmax(1)], y)))
 
     return score
 
