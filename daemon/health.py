@@ -59,6 +59,8 @@ class Health:
         self._is_written = True
         self._entries_added: int | None = None
         self._rate_from = (monotonic(), 0)
+        self._has_stepped = False
+        self._switched: tuple[Json, Json] | None = None  # no step was taken since this switch
 
     @property
     def boot(self) -> str:
@@ -106,10 +108,30 @@ class Health:
         """One more of something that `totals` tells of this process."""
         self._totals[what] += 1
 
-    def switched(self, seconds: float) -> None:
-        """A task switch took so long, its evaluation included."""
+    def switched(self, machine: LogMachine, begun_s: float) -> None:
+        """A task switch that was begun then is applied; its evaluation is part of how long it took."""
+        took_s = monotonic() - begun_s
         self.count("task_switches")
-        self._vitals.switch_s = round(seconds, 4)
+        self._vitals.switch_s = round(took_s, 4)
+        told = {"begun_monotonic_s": round(begun_s, 5), "applied_s": round(took_s, 5)}
+        self._switched = machine.last_switch, {"switch": machine.entry_id, **told}
+
+    def stepped(self, machine: LogMachine) -> None:
+        """Steps were taken: the first since the start and the first after a task switch are logged.
+
+        Stamps are on the clock that all processes of a machine share; `after` is the entry that made the step possible.
+        """
+        now_s = monotonic()
+        if not self._has_stepped:
+            self._has_stepped = True
+            log.info("first step", at_monotonic_s=round(now_s, 3))
+        if self._switched is None:
+            return
+        (switch, told), self._switched = self._switched, None
+        if switch is machine.last_switch:  # else it was rolled back
+            told |= {name: switch[name] for name in ("task", "phase")}
+            stamps = {"after": machine.entry_id, "at_monotonic_s": round(now_s, 5)}
+            log.info("first step of a phase", **told, **stamps)
 
     def state(self, state: str, reason: str = "") -> None:
         """Enter a named state; a change is written soon."""
@@ -137,10 +159,6 @@ class Health:
     def recovered(self, seconds: float) -> None:
         """Ready to read: how long that took from the start of `main`."""
         self._vitals.recovery_s = round(seconds, 3)
-
-    def first_step(self) -> None:
-        """The first optimizer step since the start; the stamp is on the clock that all processes share."""
-        log.info("first step", at_monotonic_s=round(monotonic(), 3))
 
     def not_bit_exact(self, reason: str) -> None:
         """The build differs from the checkpoint's, so the run goes on but not bit for bit."""

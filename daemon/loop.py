@@ -80,7 +80,6 @@ class Loop:
         self._waiting_since: float | None = None  # the oldest pending row, for linger
         self._flushed_at: tuple[int, str] | None = None
         self._marked: dict[str, tuple[int, str]] = {}  # by task: epoch and phase written last
-        self._has_stepped = False
         self._back_off = BACK_OFF_S[0]
         self._is_out: set[str] = set()  # faults of the server that last; each is journalled once
         self._broken: Exception | None = BrokerUnreachable("the server was not looked at yet")
@@ -193,10 +192,13 @@ class Loop:
             key = self.machine.enter(entry)
         else:
             before, begin = self.machine.last_switch, monotonic()
+            step = self.machine.engine.step_count
             with self.health.busy("evaluation"):
                 key = self.machine.enter(entry)
             if before is not self.machine.last_switch:
-                self.health.switched(monotonic() - begin)
+                self.health.switched(self.machine, begin)
+            elif self.machine.engine.step_count > step:
+                self.health.stepped(self.machine)
         self.health.arrivals.applied(entry.id)
         return key
 
@@ -207,10 +209,8 @@ class Loop:
             if not self.machine.train_one():
                 return
             self.health.step_seconds.add(monotonic() - begin)
+            self.health.stepped(self.machine)
             reach("stepped")
-            if not self._has_stepped:
-                self._has_stepped = True
-                self.health.first_step()
             self._waiting_since = None
             self._barrier()
             if self.steering.is_stopped:

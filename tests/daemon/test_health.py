@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from daemon import finite, vitals
 from daemon.sources.memory import MemoryLog
 from tests.support.core import add_task, ask, config, eager, fields, loop, play, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from daemon.loop import Loop
@@ -217,6 +220,59 @@ def test_a_switch_is_timed_and_its_scores_and_matrix_are_told(
     assert after.matrix["rows"]
     assert after.checkpoint["at"]
     assert after.totals == {}
+
+
+def _phases_begun(lines: Sequence[Any]) -> list[Any]:
+    return [line for line in lines if line["event"] == "first step of a phase"]
+
+
+def test_the_first_step_after_a_switch_is_logged_with_the_moments_of_both(
+    one: Loop, log: MemoryLog
+) -> None:
+    begin = monotonic()
+    filled: list[str] = []
+
+    def script() -> Script:
+        log.add(rows(1, 40))
+        log.add(fields("mtl.task.switch.v1", "a", id="s", data={"phase": "p"}))
+        yield None
+        log.add(rows(100, 2))
+        filled.append(log.add(rows(200, 12)))
+        log.add(rows(300, 12))
+        yield None
+
+    with capture_logs() as lines:
+        play(one, script())
+    (told,) = _phases_begun(lines)
+    assert (told["task"], told["phase"]) == ("a", "p")
+    assert told["after"] == filled[0] > told["switch"]
+    applied_s = told["begun_monotonic_s"] + told["applied_s"]
+    assert begin - 1e-4 < told["begun_monotonic_s"] < applied_s
+    assert applied_s - 1e-4 <= told["at_monotonic_s"] < monotonic() + 1e-4
+    assert [line["event"] for line in lines].count("first step") == 1
+
+
+def test_a_flush_may_be_the_first_step_of_a_phase(one: Loop, log: MemoryLog) -> None:
+    def script() -> Script:
+        log.add(fields("mtl.task.switch.v1", "a", id="s"))
+        log.add(rows(1, 3))
+        yield None
+        one.decide("flush")
+        yield None
+
+    with capture_logs() as lines:
+        play(one, script())
+    assert len(_phases_begun(lines)) == 1
+    assert one.machine.engine.step_count == 1
+
+
+def test_a_switch_that_was_rolled_back_has_no_first_step(one: Loop) -> None:
+    with capture_logs() as lines:
+        one.machine.last_switch = {"task": "a", "phase": "p", "step": 0, "scores": {}}
+        one.health.switched(one.machine, monotonic())
+        one.machine.last_switch = {}
+        one.health.stepped(one.machine)
+    assert [line["event"] for line in lines] == ["first step"]
 
 
 def test_the_matrix_that_is_told_is_bounded(one: Loop) -> None:
