@@ -32,6 +32,7 @@ class Candidate(Strategy):
 
     keeps: ClassVar[frozenset[str]] = frozenset({"logits"})
     distils: ClassVar[str] = "all"
+    autograd: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913  (the constructor is the search space)
         self, *, memory: float = 1.0, stream_adjust: float = 1.0, memory_adjust: float = 1.0, rate: float = 0.0,
@@ -58,7 +59,7 @@ class Candidate(Strategy):
             loss = loss + self.alpha * self._distance(task)
         return loss + self._taught(task) if self.kd else loss
 
-    def _shifts(self, task: TaskStep) -> tuple[TaskStep, Tensor, Tensor]:
+    def _shifts(self, task: TaskStep) -> tuple[TaskStep, np.ndarray, np.ndarray]:
         columns = task.z_BC.shape[1]
         y = np.concatenate([task.stream_y, task.memory_y])
         count_C = np.bincount(y, minlength=columns).astype(float)
@@ -71,7 +72,7 @@ class Candidate(Strategy):
         if self.close and task.num_memory:
             assert isinstance(task.kind, Classification)
             stream_C = stream_C - self.close * ~task.kind.open_C(task.stream_y, columns)
-        return task, _tensor(stream_C), _tensor(memory_C)
+        return task, stream_C.astype(np.float32), memory_C.astype(np.float32)
 
     def _running(self, count_C: np.ndarray) -> np.ndarray:
         known = np.pad(self._mean_C, (0, len(count_C) - len(self._mean_C)))
@@ -110,7 +111,3 @@ class Candidate(Strategy):
                 return z_BC.new_zeros(())
             z_BC, teacher_BC = z_BC[:, old_C], teacher_BC[:, old_C]
         return self.kd * task.kind.distil(z_BC, teacher_BC, self.temperature)
-
-
-def _tensor(shift_C: np.ndarray) -> Tensor:
-    return torch.from_numpy(shift_C.astype(np.float32))

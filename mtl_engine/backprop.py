@@ -19,12 +19,9 @@ from torch import Tensor, nn
 from mtl_engine.batch import Joined
 from mtl_engine.losses import numbers
 from mtl_engine.model import Head, Model
-from mtl_engine.strategies.loss import Factor, Loss, summed
+from mtl_engine.strategies.loss import Factor, Parts, summed
 from mtl_engine.tape import Product, Tape
 from mtl_engine.types import Array
-
-Parts = Sequence[tuple[Loss, Factor]]
-"""Losses and what each counts in the sum that is differentiated."""
 
 
 class Pass(ABC):
@@ -129,7 +126,7 @@ class HandPass(Pass):
     def z(self, task: str, part: int, row_B: Array | None, *, detached: bool) -> Tensor:
         f_BD, head = _rows(self._parts[part], row_B), self._model.head(task)
         self._asked[task] = _Asked(head, part, row_B, f_BD, detached)
-        self._z[task] = head.forward(f_BD).requires_grad_()
+        self._z[task] = head.forward(f_BD)
         return self._z[task]
 
     def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:

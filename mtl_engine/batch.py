@@ -123,6 +123,14 @@ def members(joined: Joined, task: Task, columns: int, unlabelled: str) -> Member
     )
 
 
+def num_used(joined: Joined, rows: Sequence[Array | None]) -> int:
+    """Rows that some task trains on, of the rows of each; one that none does must not make the step smaller."""
+    partial = [row_B for row_B in rows if row_B is not None]
+    if len(partial) < len(rows):
+        return len(joined)
+    return int(np.unique(np.concatenate([np.zeros(0, np.int64), *partial])).size)
+
+
 def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored | None:
     """Outputs stored with some slots; None when there are none."""
     kept = table.outputs.get(task)

@@ -126,7 +126,8 @@ class TaskStep:
 
     def _z(self, start: int = 0) -> Tensor:
         """Outputs of the rows from `start` on, in float32 and without a graph."""
-        z_BC = self.z_BC.detach().float()
+        z_BC = self.z_BC.detach() if self.z_BC.requires_grad else self.z_BC
+        z_BC = z_BC if z_BC.dtype == torch.float32 else z_BC.float()
         return z_BC[start:] if start else z_BC
 
     def closed(self) -> Array | None:
@@ -215,6 +216,7 @@ class Strategy(ABC):
         ""  # rows the teacher sees: "" none, "stream" stream rows, "all" replayed ones too
     )
 
+    autograd: ClassVar[bool] = False  # losses are differentiated that are none of `TaskStep`'s
     averages: ClassVar[bool] = False  # averaged weights are kept, for `TaskStep.averaged_loss`
     corrects: ClassVar[bool] = False  # whether a class has a `correct` of its own
     consolidates: ClassVar[bool] = False  # and a `consolidate`
@@ -228,7 +230,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def losses(self, step: Step) -> Mapping[str, Loss | Tensor]:
-        """What is trained on; a task may be left out. A tensor is differentiated by autograd."""
+        """What is trained on; a task may be left out. Tensors, in place of losses or added to them, need `autograd`."""
 
     def references(self, step: Step) -> Mapping[str, Loss | Tensor]:
         """Losses that are not trained on, but whose gradient `correct` is given."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mtl_engine.errors import EngineError
 from mtl_engine.losses import Known
 
 Factor = float | Tensor
@@ -66,6 +67,7 @@ class Loss:
 
     def __add__(self, other: Loss | Tensor) -> Loss:
         if isinstance(other, Tensor):
+            _check_graph()
             return Loss((*self.parts, (other, 1.0)), self.terms)
         return Loss(self.parts + other.parts, self.terms + other.terms)
 
@@ -96,6 +98,10 @@ class Values(Mapping[str, Tensor]):
         return len(self._losses)
 
 
+Parts = Sequence[tuple[Loss, Factor]]
+"""Losses and what each counts in the sum that is trained on."""
+
+
 def summed(values: Sequence[tuple[Tensor, Factor]]) -> Tensor:
     """Sum of value * factor over at least one."""
     [(total, factor), *more] = values
@@ -111,4 +117,24 @@ def summed(values: Sequence[tuple[Tensor, Factor]]) -> Tensor:
 
 def all_losses(found: Mapping[str, Loss | Tensor]) -> dict[str, Loss]:
     """What a strategy answered, with tensors as losses that have no terms."""
-    return {name: loss if isinstance(loss, Loss) else Loss(loss) for name, loss in found.items()}
+    return {name: loss if isinstance(loss, Loss) else _of(loss) for name, loss in found.items()}
+
+
+def _of(value: Tensor) -> Loss:
+    _check_graph()
+    return Loss(value)
+
+
+def _check_graph() -> None:
+    if not torch.is_grad_enabled():
+        raise EngineError(
+            "a strategy made a loss of its own while gradients are off, and it would train nothing: set `autograd = True` in its class"
+        )
+
+
+def total(parts: Parts) -> float:
+    """What is trained on, as a number: the only wait for the device in a step."""
+    values = [(value, f * factor) for loss, factor in parts for value, f in loss.parts]
+    if all(value.is_cpu for value, _ in values):
+        return sum(value.item() * float(factor) for value, factor in values)
+    return summed([(value.detach(), factor) for value, factor in values]).item()

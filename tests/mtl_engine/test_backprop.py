@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mtl_engine.backprop import AutogradPass
 from mtl_engine.engine import Engine
+from mtl_engine.errors import EngineError
 from mtl_engine.strategies import STRATEGIES
 from mtl_engine.strategies.base import Step, TaskStep
 from mtl_engine.strategies.er import ER
@@ -183,7 +184,9 @@ def test_a_loss_that_stands_for_two_tasks_counts_for_both() -> None:
 
 
 class ByAutograd(ER):
-    """The loss of `er` as a function of outputs, and a penalty on their size beside it."""
+    """The loss of `er` as a function of outputs: of one task alone, of the others half of it."""
+
+    autograd: ClassVar[bool] = True
 
     def losses(self, step: Step) -> dict[str, Loss | Tensor]:
         return {name: self._loss(task) for name, task in step.tasks.items()}
@@ -192,6 +195,19 @@ class ByAutograd(ER):
         if task.name == "a":
             return functional.cross_entropy(task.z_BC.float(), task.y)
         return 0.5 * task.loss() + 0.5 * functional.cross_entropy(task.z_BC.float(), task.y)
+
+
+class Undeclared(ByAutograd):
+    autograd: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_strategy_that_needs_autograd_and_does_not_say_so_is_told(name: str) -> None:
+    one = engine("er")
+    parts(one).strategy = Undeclared()
+    one.add_task(task(name))
+    with pytest.raises(EngineError, match="autograd = True"):
+        one.observe(name, blobs([0, 1, 2]), [0, 1, 2])
 
 
 def test_a_strategy_may_leave_its_losses_to_autograd() -> None:
