@@ -43,6 +43,12 @@ ON_WORKLOAD: dict[str, dict[str, Any]] = {
     "W5": {**_adamw(0.002), "warm_steps": 0},
 }
 """Settings of all methods on one workload, over those of the method."""
+DEFAULT_ON_WORKLOAD: dict[str, dict[str, Any]] = {
+    # What W5 forgets is Fashion-MNIST's older classes while new ones come. Logits adjusted by more than the share of a
+    # class keep the newest one from taking the rows of those it resembles: half of the forgetting for 0.3 of accuracy.
+    "W5": {"strategy": {"name": "dark_er", "adjust": 1.8}},
+}
+"""The default strategy's own settings on one workload, and its ceiling's: other methods have other terms."""
 
 
 def settings(workload: str, method: str) -> dict[str, Any]:
@@ -50,4 +56,5 @@ def settings(workload: str, method: str) -> dict[str, Any]:
     if method not in METHODS and method not in STRATEGIES:
         raise SystemExit(unknown("strategy", method, [*METHODS, *STRATEGIES]))
     chosen = METHODS.get(method, {"strategy": method})
-    return {**chosen, **ON_WORKLOAD.get(workload, {})}
+    own = DEFAULT_ON_WORKLOAD.get(workload, {}) if method in ("default", JOINT) else {}
+    return {**chosen, **ON_WORKLOAD.get(workload, {}), **own}
