@@ -53,7 +53,7 @@ def test_the_time_ratio_is_of_as_many_rows_as_a_step_has(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("method", [*methods.METHODS, *STRATEGIES])
-@pytest.mark.parametrize("workload", ["W1", "W4"])
+@pytest.mark.parametrize("workload", ["W1", "W4", "W5"])
 def test_every_method_is_a_setting_of_the_engine(method: str, workload: str) -> None:
     settings = {**small.ENGINE, **methods.settings(workload, method)}
     assert continual.Engine.from_config(settings).step_count == 0
