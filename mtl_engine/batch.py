@@ -138,7 +138,7 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
         return None
     columns = min(columns, kept.z.shape[1])
     width_M, valid_MC = np.minimum(kept.width.take(slot_M), columns), None
-    entries = int(width_M.sum())
+    entries = int(np.add.reduce(width_M))
     if entries < columns * len(slot_M):
         valid_MC = on(torch.from_numpy(_first(columns).take(width_M, 0)), table.place.device)
     z_MC = on(taken(kept.z, slot_M), table.place.device)

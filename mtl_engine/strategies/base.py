@@ -106,8 +106,9 @@ class TaskStep:
         z_BC, weight, shift = self._z(), self.weight, stream_shift_C
         if stream_shift_C is not memory_shift_C:
             shift = np.zeros(z_BC.shape, np.float32)
-            shift[:s] = 0.0 if stream_shift_C is None else stream_shift_C
-            shift[s:] = 0.0 if memory_shift_C is None else memory_shift_C
+            for part, shift_C in ((shift[:s], stream_shift_C), (shift[s:], memory_shift_C)):
+                if shift_C is not None:
+                    part[:] = shift_C
         each = stream * rows / s
         if each != memory * rows / (rows - s):
             factor = _factors(s, rows, stream, memory, z_BC.device)
