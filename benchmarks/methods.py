@@ -35,6 +35,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "derpp_adjust": _tuned(0.1, "derpp", alpha=0.2, beta=1.0, adjust=1.0),
     "lwf": _tuned(0.03, "lwf"),
     "snapshot": _tuned(0.1, "snapshot"),
+    "ema": _tuned(0.1, "ema", strength=1.0, adjust=0.5),
+    "der": _tuned(0.1, "der", alpha=1.0),
+    "agem": _tuned(0.03, "agem"),
+    "gdumb": _tuned(0.2, "gdumb"),
+    "ewc": {
+        "strategy": {"name": "ewc", "strength": 30.0, "decay": 0.9},
+        "weights": "raw",
+        "optimizer": {"name": "sgd", "lr": 0.1},
+    },
 }
 JOINT = "joint"
 ON_WORKLOAD: dict[str, dict[str, Any]] = {
