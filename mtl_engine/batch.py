@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_engine.columns import on, taken
 from mtl_engine.errors import EngineError
+from mtl_engine.losses import numbers, tensor
 from mtl_engine.model import Model
 from mtl_engine.registry import Task
 from mtl_engine.replay_table import Outputs, ReplayTable
@@ -160,7 +161,7 @@ def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
         at_N = at_S[row_N]
     z_NC = task.kind.raw(taken(task.z_BC.detach().float(), at_N))
     if task.kind.stored_dtype == torch.float16:
-        z_NC = z_NC.clamp_(-_FP16_LIMIT, _FP16_LIMIT)  # of a copy
+        z_NC = tensor(numbers(z_NC).clip(-_FP16_LIMIT, _FP16_LIMIT))
     width_N = np.full(len(at_N), z_NC.shape[1], np.int32)
     if task.rows is not None:
         width_N[at_N < 0] = 0

@@ -125,7 +125,7 @@ def soft_cross_entropy_by_hand(z_BC: Tensor, teacher_BC: Tensor, temperature: fl
     log_p, log_q = _log_softmax(wanted / temperature), _log_softmax(found / temperature)
     p, q = _exp(log_p), _exp(log_q)
     distance = (p * (log_p - log_q)).sum()
-    return Known(_tensor(distance), _tensor(q - p), temperature**2 / rows, temperature / rows)
+    return Known(tensor(distance), tensor(q - p), temperature**2 / rows, temperature / rows)
 
 
 def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entries: int) -> Known:
@@ -135,7 +135,7 @@ def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entri
     1 where an entry existed and 0 elsewhere.
     """
     d_MC, entries = _difference(z_MC, stored_MC, valid_MC), max(entries, 1)
-    return Known(_tensor((d_MC * d_MC).sum()), _tensor(d_MC), 1 / entries, 2 / entries)
+    return Known(tensor((d_MC * d_MC).sum()), tensor(d_MC), 1 / entries, 2 / entries)
 
 
 def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float) -> Known:
@@ -147,7 +147,7 @@ def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound
     d_MC = _difference(z_MC, stored_MC, valid_MC)
     c_MC, rows = d_MC.clip(-bound, bound), d_MC.shape[0]
     loss = (c_MC * (d_MC - 0.5 * c_MC)).sum()
-    return Known(_tensor(loss), _tensor(c_MC), 2 / rows, 2 / rows)
+    return Known(tensor(loss), tensor(c_MC), 2 / rows, 2 / rows)
 
 
 def _difference(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Numbers:
@@ -160,7 +160,7 @@ def numbers(x: Tensor) -> Numbers:
     return x.numpy() if x.is_cpu else x
 
 
-def _tensor(x: Numbers) -> Tensor:
+def tensor(x: Numbers) -> Tensor:
     return x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
 
 

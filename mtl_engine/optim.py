@@ -243,26 +243,29 @@ def _shorter(length: float, most: float) -> float:
     return most / length if length > most else 1.0
 
 
-_FAR = 16.0  # bounds by rows are seldom lower than the others by more than this factor
+_FAR = 16.0  # a bound is seldom further from the length than this
 
 
 def _square(products: Sequence[Product], beside: float, most: float) -> float:
     """A bound of at most `most` on the squared length of products and what is `beside` them, or else that square itself.
 
-    The cheapest bounds first. Where none is enough products are multiplied out, from the greatest bound on.
+    Bounds first, nearer ones where a first is not enough, and for the largest product at once. Where none is enough
+    products are multiplied out, from the greatest bound on.
     """
-    bounds = [product.square_bound() for product in products]
-    total = beside + sum(bounds)
-    order = sorted(range(len(products)), key=bounds.__getitem__, reverse=True)
-    for nearer in (Product.rows_bound, Product.square):
-        if nearer is Product.rows_bound and total > _FAR * most:
-            continue
-        for k in order:
-            if total <= most:
-                return total
-            bounds[k] = nearer(products[k])
-            total = beside + sum(bounds)
-    return total
+    first, *others = sorted(products, key=lambda one: one.size, reverse=True)
+    bounds = [(first.rows_bound(), first), *((one.square_bound(), one) for one in others)]
+    total = beside + sum(bound for bound, _ in bounds)
+    if total <= most:
+        return total
+    if total <= _FAR * most:
+        bounds[1:] = [(one.rows_bound(), one) for one in others]
+    bounds.sort(key=lambda one: one[0], reverse=True)
+    for k, (_, product) in enumerate(bounds):
+        total = beside + sum(bound for bound, _ in bounds)
+        if total <= most:
+            return total
+        bounds[k] = (product.square(), product)
+    return beside + sum(bound for bound, _ in bounds)
 
 
 def _length(grads: Sequence[Tensor]) -> float:

@@ -76,7 +76,8 @@ def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_th
         weight, bias = layer.weight.clone(), layer.bias.clone()
         of_weight, of_bias = product.g_BO.t() @ product.x_BI, product.g_BO.sum(0)
         square = (of_weight.square().sum() + of_bias.square().sum()).item()
-        assert square <= product.square_bound() * (1 + 1e-6)
+        assert square <= product.rows_bound() * (1 + 1e-6)
+        assert product.rows_bound() <= product.square_bound() * (1 + 1e-6)
         if multiplied:
             assert product.square() == pytest.approx(square, rel=1e-4)
         product.descend(0.1)
