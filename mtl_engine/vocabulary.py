@@ -13,6 +13,7 @@ from mtl_engine.types import Array
 MAX_LABEL = 2**31 - 1
 MAX_LABEL_BYTES = 256
 _DIRECT = 65_536  # int labels below this are looked up in one gather
+_SHORT = 64  # rows
 
 
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
@@ -38,6 +39,10 @@ class Vocabulary:
         """Columns int32 [B] of an array of whole numbers that are all known labels, the usual case; else None."""
         if type(y) is not np.ndarray or y.dtype.kind not in "iu" or y.ndim != 1 or not y.size:
             return None
+        if len(y) <= _SHORT:  # a look at each costs less than the four operations below
+            of = self._columns
+            columns = [of.get(label, -1) for label in y.tolist()]
+            return np.array(columns, np.int32) if min(columns) >= 0 else None
         unsigned_B = y.astype(np.uint64)  # a negative number becomes a large one
         if np.maximum.reduce(unsigned_B) >= len(self._direct_L):
             return None

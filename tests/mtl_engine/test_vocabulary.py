@@ -106,3 +106,17 @@ def test_labels_of_absent_rows_are_not_looked_at() -> None:
     vocabulary = made()
     kept = vocabulary.check(np.array([4, -1, 2**40]), np.array([True, False, False]))
     assert kept.tolist() == [4]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-1, 12), min_size=1, max_size=90))
+def test_arrays_of_known_labels_are_looked_up_as_all_labels_are_and_others_are_not(
+    labels: list[int],
+) -> None:
+    vocabulary = made()
+    add(vocabulary, [5, 3, 9, 0, 12])
+    columns = [vocabulary.labels.index(label) if label in vocabulary.labels else -1 for label in labels]  # fmt: skip
+    for kind in (np.int64, np.int8):
+        found = vocabulary.known(np.array(labels, kind))
+        assert (found is None) == (min(columns) < 0)
+        assert found is None or (found.dtype == np.int32 and found.tolist() == columns)
