@@ -93,6 +93,7 @@ class Durability:
 
     def stage(self, loop: Loop) -> None:
         """Copy the state and start writing it; nothing waits for the disk."""
+        loop.count_losses()  # the watermark is past them: a process that starts from this cut finds them no more
         intent = self.publication.intent(loop.process)
         if intent is not None:
             guard, action = self._machine.guard, self._config.guard.action

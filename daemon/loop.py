@@ -168,7 +168,7 @@ class Loop:
         try:
             self.reader.advance(entry, key)
         finally:
-            self._count_losses()
+            self.count_losses()
         reach("entered")
         if self.machine.rereading and id_tuple(entry.id) >= id_tuple(self.process.reread_until):
             self.machine.rereading = False
@@ -243,9 +243,10 @@ class Loop:
             try:
                 self.health.bounds(self.reader.fence())
             finally:
-                self._count_losses()
+                self.count_losses()
 
-    def _count_losses(self) -> None:
+    def count_losses(self) -> None:
+        """Take over what the reader found missing, before the watermark that is past it becomes durable."""
         lost = self.reader.take_lost()
         if lost:
             self.machine.counters.lost_events += lost

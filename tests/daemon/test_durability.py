@@ -89,6 +89,19 @@ def test_an_idle_loop_makes_durable_what_it_applied_and_then_rests(
     play(one, script())
 
 
+def test_a_cut_counts_the_losses_that_its_watermark_is_past(
+    settings: Config, log: MemoryLog
+) -> None:
+    one = loop(settings, log)
+    play(one, once())
+    log.delete(log.add(rows(1)))
+    one.reader.fence()
+    assert one.reader.read(10) == []  # the loop would sleep now, and take a cut before it
+    one.durability.stage(one)
+    assert one.machine.counters.lost_events == 1
+    assert restarted(one, settings, log).machine.counters.lost_events == 1
+
+
 def test_a_busy_loop_takes_a_cut_after_a_while(
     tmp_path: Path, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

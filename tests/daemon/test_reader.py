@@ -46,7 +46,9 @@ class Life:
         elif kind == "restart":
             before = self.follower
             self.follower = Follower(before.source, before.reader.position, FIRST_ID)
-            self.follower.applied, self.follower.lost = before.applied, before.lost
+            # a cut takes over what the reader has found, together with its position
+            self.follower.lost = before.lost + before.reader.take_lost()
+            self.follower.applied = before.applied
         elif kind in ("fence", "display"):
             {"fence": self.follower.reader.fence, "display": self.follower.display}[kind]()
         elif chosen is not None:
@@ -55,6 +57,7 @@ class Life:
 
 @settings(max_examples=150, deadline=None)
 @example(moves=[("add", 1), ("fence", 0), ("add", 1), ("delete", 1)])
+@example(moves=[("add", 2), ("delete", 0), ("apply", 1), ("fence", 0), ("restart", 0)])
 @given(moves=MOVES)
 def test_applied_and_lost_are_all_that_was_ever_added(moves: list[tuple[str, int]]) -> None:
     life = Life()
