@@ -34,6 +34,7 @@ _NUMBERS = {
     "float",
     "double",
 }
+_NO_PAGES_BYTES = 1 << 40  # longer than any file
 _STRINGS = {"string", "large_string"}
 
 
@@ -46,6 +47,7 @@ def columns(data: bytes, max_bytes: int) -> dict[str, Column]:
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data))
+        _check_chunks(file.metadata)
         _check_size(file.metadata, max_bytes)
         _check_names(file.schema_arrow)
         table = file.read(use_threads=False)
@@ -57,6 +59,54 @@ def columns(data: bytes, max_bytes: int) -> dict[str, Column]:
         raise BadEvent(
             "bad_parquet", f"not a .parquet that can be read: {shown(str(error))}"
         ) from error
+
+
+class _NoPages:
+    """A file of zeros that remembers whether it was read: where pages would be, if it came to that."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def read(self, size: int = -1) -> bytes:
+        self.asked = True
+        return bytes(max(size, 0))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return _NO_PAGES_BYTES if whence else offset
+
+    def tell(self) -> int:
+        return _NO_PAGES_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _check_chunks(metadata: Any) -> None:
+    """Refuse column chunks that pyarrow's accessor would end the process over: an exception leaves it that may throw none.
+
+    Its reader looks at the same, before it reads a page, and raises. So let it begin on every chunk.
+    """
+    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    for index in range(metadata.num_row_groups):
+        if metadata.row_group(index).num_columns != metadata.num_columns:
+            raise ValueError(f"row group {index} has other columns than the schema")
+        for number in range(metadata.num_columns):
+            pages = _NoPages()
+            file = parquet.ParquetFile(arrow.PythonFile(pages, "r"), metadata=metadata, pre_buffer=False)  # fmt: skip
+            path = metadata.schema.column(number).path
+            try:
+                next(file.iter_batches(1, row_groups=[index], columns=[path], use_threads=False), None)  # fmt: skip
+            except (arrow.ArrowException, OSError):
+                if not pages.asked:
+                    raise
 
 
 def _check_size(metadata: Any, max_bytes: int) -> None:

@@ -96,9 +96,21 @@ def test_without_pyarrow_the_reason_says_what_to_install(monkeypatch: pytest.Mon
     assert importlib.util.find_spec("pyarrow") is not None
 
 
-# The same examples every time: pyarrow 26.0.1 ends the process on some footers whose size statistics contradict the schema
-# (an exception leaves an accessor of its metadata that may throw none), and a random example would find one now and then.
-@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+@pytest.mark.parametrize("value", [0, 3])
+def test_a_footer_that_contradicts_itself_is_refused_and_the_process_lives(value: int) -> None:
+    """Any byte of it changed: histograms of a wrong size among them, over which pyarrow 26.0.1 ends the process."""
+    raw = written({"x": arrow.array([[1, 2], [3, 4]]), "y": arrow.array(["a", "b"])})
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    refused = 0
+    for place in range(footer, len(raw)):
+        try:
+            columns(raw[:place] + bytes([value]) + raw[place + 1 :], MANY)
+        except BadEvent:
+            refused += 1
+    assert refused > (len(raw) - footer) / 4
+
+
+@settings(max_examples=60, deadline=None, database=None)
 @given(st.data())
 def test_changed_bytes_are_refused_or_read_and_nothing_else(data: st.DataObject) -> None:
     raw = bytearray(written({"x": arrow.array([[1, 2], [3, 4]]), "y": arrow.array(["a", "b"])}))
