@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.batch import Joined
-from mtl_engine.losses import numbers
+from mtl_engine.losses import Numbers, numbers, tensor
 from mtl_engine.model import Head, Model
 from mtl_engine.strategies.loss import Factor, Parts, summed
 from mtl_engine.tape import Product, Tape
@@ -205,13 +205,17 @@ def _added(terms: Sequence[tuple[int, Tensor, Factor]], shape: torch.Size) -> Te
     if g_BC.shape != shape:
         g_BC, more = g_BC.new_zeros(shape), terms
     elif not isinstance(factor, float) or factor != 1.0:
-        g_BC = g_BC * factor
+        g_BC = tensor(_times(g_BC, factor))
     elif any(g_NC is g_BC for _, g_NC, _ in more):
         g_BC = g_BC.clone()
     for start, g_NC, factor in more:
         to = numbers(g_BC)[start : start + g_NC.shape[0], : g_NC.shape[1]]
-        to += numbers(g_NC) * (numbers(factor) if isinstance(factor, Tensor) else factor)
+        to += _times(g_NC, factor)
     return g_BC
+
+
+def _times(g_BC: Tensor, factor: Factor) -> Numbers:
+    return numbers(g_BC) * (numbers(factor) if isinstance(factor, Tensor) else factor)
 
 
 def _beside(parts: Parts) -> Tensor | None:

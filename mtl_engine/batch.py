@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtl_engine.columns import on, taken
 from mtl_engine.errors import EngineError
-from mtl_engine.losses import numbers, tensor
+from mtl_engine.losses import clipped
 from mtl_engine.model import Model
 from mtl_engine.registry import Task
 from mtl_engine.replay_table import Outputs, ReplayTable
@@ -138,10 +138,10 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     if kept is None or not len(slot_M):
         return None
     columns = min(columns, kept.z.shape[1])
-    width_M, valid_MC = np.minimum(kept.width.take(slot_M), columns), None
-    entries = int(np.add.reduce(width_M))
-    if entries < columns * len(slot_M):
-        valid_MC = on(torch.from_numpy(_first(columns).take(width_M, 0)), table.place.device)
+    valid: Array = _first(columns).take(kept.width.take(slot_M), 0)
+    entries = int(np.vdot(valid, valid))
+    whole = entries == columns * len(slot_M)
+    valid_MC = None if whole else on(torch.from_numpy(valid), table.place.device)
     z_MC = on(taken(kept.z, slot_M), table.place.device)
     return Stored(z_MC if z_MC.shape[1] == columns else z_MC[:, :columns], valid_MC, entries)
 
@@ -161,11 +161,18 @@ def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
         at_N = at_S[row_N]
     z_NC = task.kind.raw(taken(task.z_BC.detach().float(), at_N))
     if task.kind.stored_dtype == torch.float16:
-        z_NC = tensor(numbers(z_NC).clip(-_FP16_LIMIT, _FP16_LIMIT))
+        z_NC = _half(z_NC)
     width_N = np.full(len(at_N), z_NC.shape[1], np.int32)
     if task.rows is not None:
         width_N[at_N < 0] = 0
-    return Outputs(z_NC.to(task.kind.stored_dtype), width_N)
+    return Outputs(z_NC, width_N)
+
+
+def _half(z_NC: Tensor) -> Tensor:
+    """In float16, in which nothing becomes infinite."""
+    if not z_NC.is_cpu:
+        return z_NC.clamp(-_FP16_LIMIT, _FP16_LIMIT).half()
+    return torch.from_numpy(clipped(z_NC.numpy(), _FP16_LIMIT).astype(np.float16))
 
 
 def owners(rows: Rows, tasks: dict[str, Task]) -> tuple[Array | int, Array]:

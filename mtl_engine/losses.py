@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mtl_engine.types import Array
+
 _ATEN: Any = torch.ops.aten
 _nll: Any = _ATEN.nll_loss_forward.default
 _nll_backward: Any = _ATEN.nll_loss_backward.default
 _log_softmax_backward: Any = _ATEN._log_softmax_backward_data.default
+_FEW, _FEW_COLUMNS = (
+    4096,
+    64,
+)  # outputs, and columns of them, up to which numpy is faster than torch
 _IGNORED = -100  # torch's label for rows to be left out; ours are masked by weight
 CLOSED = (
     torch.finfo(torch.float32).min / 2
@@ -35,7 +41,7 @@ class Known(NamedTuple):
     numbers costs about as much as ten on a number of Python's.
     """
 
-    value: Tensor
+    value: Tensor | float
     g_BC: Tensor
     factor: float = 1.0
     g_factor: float = 1.0
@@ -71,6 +77,8 @@ def cross_entropy_by_hand(
 ) -> Known:
     """factor * `cross_entropy`, with dL/dz = factor weight (softmax(z + shift) - onehot(y)) / B, for float32."""
     p_BC = torch.log_softmax(z_BC if shift_C is None else z_BC + shift_C, 1)
+    if p_BC.is_cpu and p_BC.shape[1] <= _FEW_COLUMNS and p_BC.numel() <= _FEW:
+        return _cross_entropy_of_few(p_BC, y_B, weight_B, factor)
     if weight_B is None:
         loss, total = _nll(p_BC, y_B, None, 1, _IGNORED)
         g_BC = _nll_backward(_number(factor, loss.device), p_BC, y_B, None, 1, _IGNORED, total)
@@ -79,6 +87,24 @@ def cross_entropy_by_hand(
     loss, mean = torch.dot(loss_B, weight_B), factor / len(y_B)
     g_BC = _nll_backward(weight_B, p_BC, y_B, None, 0, _IGNORED, total)
     return Known(loss, _log_softmax_backward(g_BC, p_BC, 1, torch.float32), mean, mean)
+
+
+def _cross_entropy_of_few(
+    p_BC: Tensor, y_B: Tensor, weight_B: Tensor | None, factor: float
+) -> Known:
+    """The rest of it from log-probabilities by numpy: five calls that cost half of what torch's three kernels do."""
+    log_p: Array = p_BC.numpy()
+    true_BC: Array = _one_hot(log_p.shape[1]).take(y_B.numpy(), 0)
+    g_BC: Array = np.exp(log_p)
+    if weight_B is not None:
+        weight: Array = weight_B.numpy()[:, None]
+        true_BC *= weight
+        g_BC *= weight
+    loss = _dot(log_p, true_BC)
+    g_BC -= true_BC
+    mean = factor / len(log_p)
+    g_BC *= mean
+    return Known(loss, tensor(g_BC), -mean)
 
 
 def binary_cross_entropy(z_BC: Tensor, y_BC: Tensor, weight_BC: Tensor | None) -> Tensor:
@@ -121,38 +147,54 @@ def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: flo
 def soft_cross_entropy_by_hand(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Known:
     """`soft_cross_entropy` and its gradient T (softmax(z / T) - softmax(teacher / T)) / B, for float32."""
     rows, columns = teacher_BC.shape
-    found, wanted = numbers(z_BC)[:, :columns], numbers(teacher_BC.float())
-    log_p, log_q = _log_softmax(wanted / temperature), _log_softmax(found / temperature)
+    found, wanted = numbers(z_BC)[:, :columns], numbers(teacher_BC)
+    log_p, log_q = _log_softmax(wanted, found, 1 / temperature)
     p, q = _exp(log_p), _exp(log_q)
-    distance = (p * (log_p - log_q)).sum()
-    return Known(tensor(distance), tensor(q - p), temperature**2 / rows, temperature / rows)
+    distance = _dot(p, log_p - log_q)
+    return Known(distance, tensor(q - p), temperature**2 / rows, temperature / rows)
 
 
-def stored_error(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entries: int) -> Known:
-    """Mean squared difference to stored outputs over the entries that existed when they were stored, and its gradient [M, C'].
+def stored_error(z_BC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entries: int) -> Known:
+    """Mean squared difference of the last M rows to stored outputs over the entries that existed when they were stored, and its gradient [M, C'].
 
     The mean is over those `entries`, so the factor in front does not depend on the width of the head. `valid_MC` is
     1 where an entry existed and 0 elsewhere.
     """
-    d_MC, entries = _difference(z_MC, stored_MC, valid_MC), max(entries, 1)
-    return Known(tensor((d_MC * d_MC).sum()), tensor(d_MC), 1 / entries, 2 / entries)
+    d_MC, entries = _difference(z_BC, stored_MC, valid_MC), max(entries, 1)
+    return Known(_dot(d_MC, d_MC), tensor(d_MC), 1 / entries, 2 / entries)
 
 
-def stored_huber(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float) -> Known:
-    """Difference d to stored outputs: d^2 up to |d| = bound, 2 bound |d| - bound^2 beyond; and its gradient dL/dz [M, C'].
+def stored_huber(z_BC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, bound: float) -> Known:
+    """Difference d of the last M rows to stored outputs: d^2 up to |d| = bound, 2 bound |d| - bound^2 beyond; and its gradient dL/dz [M, C'].
 
     With c = d limited to [-bound, bound] a row's loss is the sum of c (2 d - c) over the entries that existed when it
     was stored, its gradient 2 c. The sum, unlike `stored_error`'s mean, is as stiff for a head of 2 columns as for one of 100.
     """
-    d_MC = _difference(z_MC, stored_MC, valid_MC)
-    c_MC, rows = d_MC.clip(-bound, bound), d_MC.shape[0]
-    loss = (c_MC * (d_MC - 0.5 * c_MC)).sum()
-    return Known(tensor(loss), tensor(c_MC), 2 / rows, 2 / rows)
+    d_MC = _difference(z_BC, stored_MC, valid_MC)
+    c_MC, rows = clipped(d_MC, bound), d_MC.shape[0]
+    loss = _dot(c_MC, d_MC - 0.5 * c_MC)
+    return Known(loss, tensor(c_MC), 2 / rows, 2 / rows)
 
 
-def _difference(z_MC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Numbers:
-    d_MC = numbers(z_MC)[:, : stored_MC.shape[1]] - numbers(stored_MC)
+def _difference(z_BC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None) -> Numbers:
+    rows, columns = stored_MC.shape
+    d_MC = numbers(z_BC)[z_BC.shape[0] - rows :, :columns] - numbers(stored_MC)
     return d_MC if valid_MC is None else d_MC * numbers(valid_MC)
+
+
+def clipped(x: Numbers, most: float) -> Numbers:
+    """x limited to [-most, most]."""
+    if isinstance(x, Tensor):
+        return x.clamp(-most, most)
+    found: Array = np.minimum(x, most)
+    return np.maximum(found, -most, out=found)
+
+
+def _dot(x: Numbers, y: Numbers) -> Tensor | float:
+    """Sum of the products; a number at once where it costs no wait."""
+    if isinstance(x, Tensor):
+        return (x * y).sum()
+    return cast("float", np.vdot(x, y).item())
 
 
 def numbers(x: Tensor) -> Numbers:
@@ -168,11 +210,22 @@ def _exp(x: Numbers) -> Numbers:
     return x.exp() if isinstance(x, Tensor) else np.exp(x)
 
 
-def _log_softmax(x_BC: Numbers) -> Numbers:
+def _log_softmax(x_BC: Numbers, y_BC: Numbers, scale: float) -> tuple[Numbers, Numbers]:
+    """Of scale * x and scale * y in one call; float32."""
     if isinstance(x_BC, Tensor):
-        return torch.log_softmax(x_BC, 1)
-    x_BC = x_BC - np.maximum.reduce(x_BC, 1, keepdims=True)
-    return x_BC - np.log(np.add.reduce(np.exp(x_BC), 1, keepdims=True))
+        return torch.log_softmax(scale * x_BC.float(), 1), torch.log_softmax(scale * y_BC, 1)
+    rows, columns = x_BC.shape
+    both: Array = np.empty((2 * rows, columns), np.float32)
+    np.multiply(x_BC, scale, out=both[:rows])
+    np.multiply(y_BC, scale, out=both[rows:])
+    found: Array = torch.log_softmax(torch.from_numpy(both), 1).numpy()
+    return found[:rows], found[rows:]
+
+
+@lru_cache(maxsize=_FEW_COLUMNS)
+def _one_hot(columns: int) -> Array:
+    """Row y is 1 in column y and 0 elsewhere."""
+    return np.eye(columns, dtype=np.float32)
 
 
 @lru_cache(maxsize=64)

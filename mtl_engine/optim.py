@@ -252,7 +252,8 @@ def _square(products: Sequence[Product], beside: float, most: float) -> float:
     Bounds first, nearer ones where a first is not enough, and for the largest product at once. Where none is enough
     products are multiplied out, from the greatest bound on.
     """
-    first, *others = sorted(products, key=lambda one: one.size, reverse=True)
+    first = max(products, key=_size)
+    others = [product for product in products if product is not first]
     bounds = [(first.rows_bound(), first), *((one.square_bound(), one) for one in others)]
     total = beside + sum(bound for bound, _ in bounds)
     if total <= most:
@@ -266,6 +267,10 @@ def _square(products: Sequence[Product], beside: float, most: float) -> float:
             return total
         bounds[k] = (product.square(), product)
     return beside + sum(bound for bound, _ in bounds)
+
+
+def _size(product: Product) -> int:
+    return product.weight.numel()
 
 
 def _length(grads: Sequence[Tensor]) -> float:

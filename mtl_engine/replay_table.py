@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine.columns import Place, after, copied, joined, moved, put
+from mtl_engine.columns import Place, after, copied, joined, moved, on, put
 from mtl_engine.errors import EngineError
 from mtl_engine.labels import Labels
 from mtl_engine.policies.allocation import Allocation
@@ -187,7 +187,7 @@ class ReplayTable:
         self, slot_N: Array, rows: Rows, row_N: Array, outputs: Mapping[str, Outputs]
     ) -> None:
         x = self._inputs()
-        put(x, slot_N, torch.from_numpy(rows.x[row_N]).to(x.device))
+        put(x, slot_N, on(torch.from_numpy(rows.x.take(row_N, 0)), x.device))
         if self.length_M is not None and rows.length is not None:
             self.length_M[slot_N] = rows.length[row_N]
         for name, labels in self.targets.items():
@@ -196,11 +196,14 @@ class ReplayTable:
             if labels.y is not before[0] or labels.weight is not before[1]:
                 self._views.clear()
         for name, known in self.outputs.items():
-            known.width[slot_N] = 0
-            if name in outputs:
-                z_NC = outputs[name].z.to(known.z.device)
-                put(known.z[:, : z_NC.shape[1]], slot_N, z_NC)
-                known.width[slot_N] = outputs[name].width
+            new = outputs.get(name)
+            if new is None:
+                known.width[slot_N] = 0
+                continue
+            width = new.z.shape[1]
+            to = known.z if width == known.z.shape[1] else known.z[:, :width]
+            put(to, slot_N, on(new.z, to.device))
+            known.width[slot_N] = new.width
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """Of the slots all but their order, which lies in segments."""

@@ -18,7 +18,7 @@ _GAMMA = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _KEPT = 4096  # elements of a draw whose counters are kept, 32 KiB
 SHORT, STEPS = 256, 16  # elements of a short draw; steps whose short draws are made together
-_A, _B = np.uint64(_M1), np.uint64(_M2)
+_A, _B, _G = np.uint64(_M1), np.uint64(_M2), np.uint64(_GAMMA)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 
 
@@ -50,9 +50,9 @@ def permutation(seed: int, purpose: str, step: int, n: int) -> Array:
 @lru_cache(maxsize=64)
 def together(seed: int, purpose: str, block: int, n: int) -> Array:
     """Draws of `STEPS` steps from block * `STEPS` on [steps, n], in a fraction of the time that one by one would take."""
-    steps = range(block * STEPS, (block + 1) * STEPS)
-    key_K1 = np.array([[_key(seed, purpose, step)] for step in steps], np.uint64)
-    return _fractions(_bits(key_K1, n))
+    step_K1: Array = np.arange(block * STEPS, (block + 1) * STEPS, dtype=np.uint64)[:, None]
+    of_all = np.uint64(_mix(seed & _MASK) ^ _hashed(purpose))
+    return _fractions(_bits(_mixed(_mixed(step_K1 * _G) ^ of_all), n))
 
 
 @lru_cache(maxsize=64)
@@ -70,7 +70,11 @@ def _key(seed: int, purpose: str, step: int, start: int = 0) -> int:
 
 
 def _bits(key: Array | np.uint64, n: int) -> Array:
-    bits = _counters(n) + key
+    return _mixed(_counters(n) + key)
+
+
+def _mixed(bits: Array) -> Array:
+    """`_mix` of every element, in place."""
     bits ^= bits >> _S30
     bits *= _A
     bits ^= bits >> _S27

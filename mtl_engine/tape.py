@@ -78,11 +78,6 @@ class Product:
         _add(self.weight, d_OI)
         _add(self.bias, d_O)
 
-    @property
-    def size(self) -> int:
-        """Entries of dW."""
-        return self.weight.numel()
-
 
 class Tape:
     """One way through Linear, LayerNorm and ReLU layers, and back.
@@ -91,7 +86,7 @@ class Tape:
     """
 
     def __init__(self, layers: Iterable[nn.Module], products: list[Product] | None = None) -> None:
-        self._layers = list(layers)
+        self._layers = layers if isinstance(layers, list) else list(layers)
         self._products = [] if products is None else products
         self._saved: list[tuple[Tensor, ...]] = []
 

@@ -19,7 +19,10 @@ from mtl_engine.types import Array, Json
 
 
 class Teacher:
-    """Answers in units that stay comparable: a regression's teacher has its own mean and deviation."""
+    """Answers in units that stay comparable: a regression's teacher has its own mean and deviation.
+
+    None of its parameters needs a gradient, so no answer has a graph.
+    """
 
     def __init__(
         self, model: Model, kinds: Mapping[str, TaskType], step: int, version: int
@@ -52,7 +55,6 @@ class Teacher:
     def knows(self, task: str) -> bool:
         return self.model.columns(task) > 0
 
-    @torch.no_grad()
     def features(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Trunk features [B, D]."""
         dense = self.model.encoder(table).dense(x, length_B)
@@ -62,7 +64,6 @@ class Teacher:
             h_BD = Tape(dense[1]).forward(dense[0])
         return Tape(self.model.trunk.sequence).forward(h_BD)
 
-    @torch.no_grad()
     def outputs(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs in the units of `TaskType.raw`."""
         return self.kinds[task].raw(self.model.head(task).forward(f_BD))

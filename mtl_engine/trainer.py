@@ -136,8 +136,9 @@ class Trainer:
                 if name not in self.model.table_of:
                     self._add_head(name, table)
                     grown = True
-                columns = self.registry.tasks[name].kind.needed(target)
-                if columns > self.model.columns(name):
+                before = self.model.columns(name)
+                columns = self.registry.tasks[name].kind.needed(target, before)
+                if columns > before:
                     for full, (_, new) in self.model.grow_head(name, columns).items():
                         self.optimizer.replace(full, new)
                     grown = True
@@ -239,7 +240,8 @@ class Trainer:
             torch.set_grad_enabled(True)
         losses = all_losses(strategy.losses(step))
         beside = all_losses(strategy.references(step)) if strategy.corrects else {}
-        torch.set_grad_enabled(False)
+        if strategy.autograd:
+            torch.set_grad_enabled(False)
         return losses, beside
 
     def _parts(self, losses: Mapping[str, Loss], tasks: Mapping[str, TaskStep], n: int) -> Parts:

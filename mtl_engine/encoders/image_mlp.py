@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mtl_engine.encoders.base import Encoder, as_float, fully_connected, sizes
@@ -31,4 +32,5 @@ class ImageMLP(Encoder):
         return self._input(x), self.layers
 
     def _input(self, x: Tensor) -> Tensor:
-        return as_float(x.flatten(1), self.scale)
+        decoded = x.dim() == 2 and x.dtype == torch.float32
+        return x if decoded else as_float(x.flatten(1), self.scale)

@@ -67,18 +67,19 @@ class Slots:
         processor's caches, a few operations on arrays take longer than some dozens of rows.
         """
         groups, quotas = self._group_of, self._quotas
-        if not self._full or not all(key in groups for key in keys):
+        distinct = set(keys)
+        if not self._full or not all(key in groups for key in distinct):
             return None
+        seen = {key: int(self.seen_G[groups[key]]) for key in distinct}
+        quota = {key: quotas[groups[key]] for key in distinct}
         taken: dict[int, int] = {}
-        seen: dict[int, int] = {}
-        for row, key in enumerate(keys):
-            group = groups[key]
-            n = seen[group] = (seen[group] if group in seen else int(self.seen_G[group])) + 1
-            at = draws[row] * n
-            if at < quotas[group]:
-                taken[int(self.slot_P[self.start_G[group] + int(at)])] = row
-        for group, n in seen.items():
-            self.seen_G[group] = n
+        for row, (key, draw) in enumerate(zip(keys, draws, strict=True)):
+            n = seen[key] = seen[key] + 1
+            at = draw * n
+            if at < quota[key]:
+                taken[int(self.slot_P[self.start_G[groups[key]] + int(at)])] = row
+        for key, n in seen.items():
+            self.seen_G[groups[key]] = n
         return taken
 
     def used(self) -> Array:

@@ -125,11 +125,10 @@ class TaskStep:
         shift = self._moved(shift_C)
         return Loss.of(self.name, start, self.kind.loss_by_hand(z_BC, y, weight, shift))
 
-    def _z(self, start: int = 0) -> Tensor:
-        """Outputs of the rows from `start` on, in float32 and without a graph."""
+    def _z(self) -> Tensor:
+        """Outputs in float32 and without a graph."""
         z_BC = self.z_BC.detach() if self.z_BC.requires_grad else self.z_BC
-        z_BC = z_BC if z_BC.dtype == torch.float32 else z_BC.float()
-        return z_BC[start:] if start else z_BC
+        return z_BC if z_BC.dtype == torch.float32 else z_BC.float()
 
     def closed(self) -> Array | None:
         """A shift that closes classes which are known but not in this step's stream rows; None without classes."""
@@ -164,20 +163,17 @@ class TaskStep:
     def _recalled(self, distance: Callable[[Tensor, Tensor, Tensor | None], Known]) -> Loss | None:
         if self.stored is None or not self.num_memory:
             return None
-        start, stored_MC = self.num_stream, self.kind.standard(self.stored.z_MC)
-        return Loss.of(self.name, start, distance(self._z(start), stored_MC, self.stored.valid_MC))
+        stored_MC = self.kind.standard(self.stored.z_MC)
+        found = distance(self._z(), stored_MC, self.stored.valid_MC)
+        return Loss.of(self.name, self.num_stream, found)
 
     def averaged_loss(self) -> Loss | None:
         """Mean squared difference of the replayed rows' outputs to those that averaged weights give."""
         averaged_MC = self.averaged() if self.averaged is not None and self.num_memory else None
         if averaged_MC is None:
             return None
-        start = self.num_stream
-        return Loss.of(
-            self.name,
-            start,
-            losses.stored_error(self._z(start), averaged_MC, None, averaged_MC.numel()),
-        )
+        found = losses.stored_error(self._z(), averaged_MC, None, averaged_MC.numel())
+        return Loss.of(self.name, self.num_stream, found)
 
     def distillation(self, temperature: float) -> Loss | None:
         """Distance of all rows' outputs from the teacher's, in the columns that the teacher had."""

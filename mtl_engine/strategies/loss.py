@@ -12,6 +12,7 @@ from mtl_engine.errors import EngineError
 from mtl_engine.losses import Known
 
 Factor = float | Tensor
+Value = Tensor | float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Loss:
 
     def __init__(
         self,
-        value: Tensor | tuple[tuple[Tensor, float], ...],
+        value: Tensor | tuple[tuple[Value, float], ...],
         terms: tuple[Term, ...] = (),
     ) -> None:
         self.parts = ((value, 1.0),) if isinstance(value, Tensor) else value
@@ -58,7 +59,7 @@ class Loss:
 
     @property
     def has_graph(self) -> bool:
-        return any(value.requires_grad for value, _ in self.parts)
+        return any(isinstance(value, Tensor) and value.requires_grad for value, _ in self.parts)
 
     @property
     def trains(self) -> bool:
@@ -102,17 +103,13 @@ Parts = Sequence[tuple[Loss, Factor]]
 """Losses and what each counts in the sum that is trained on."""
 
 
-def summed(values: Sequence[tuple[Tensor, Factor]]) -> Tensor:
+def summed(values: Sequence[tuple[Value, Factor]]) -> Tensor:
     """Sum of value * factor over at least one."""
-    [(total, factor), *more] = values
-    if not isinstance(factor, float) or factor != 1.0:
-        total = total * factor
+    [(value, factor), *more] = values
+    total = value * factor
     for value, factor in more:
-        if isinstance(factor, float):
-            total = torch.add(total, value, alpha=factor)
-        else:
-            total = total + value * factor
-    return total
+        total = total + value * factor
+    return total if isinstance(total, Tensor) else torch.tensor(total)
 
 
 def all_losses(found: Mapping[str, Loss | Tensor]) -> dict[str, Loss]:
@@ -135,6 +132,6 @@ def _check_graph() -> None:
 def total(parts: Parts) -> float:
     """What is trained on, as a number: the only wait for the device in a step."""
     values = [(value, f * factor) for loss, factor in parts for value, f in loss.parts]
-    if all(value.is_cpu for value, _ in values):
-        return sum(value.item() * float(factor) for value, factor in values)
-    return summed([(value.detach(), factor) for value, factor in values]).item()
+    if all(not isinstance(value, Tensor) or value.is_cpu for value, _ in values):
+        return sum(float(value) * float(factor) for value, factor in values)
+    return summed(values).item()

@@ -33,8 +33,8 @@ class TaskType(ABC):
         return 1.0
 
     @abstractmethod
-    def needed(self, target: Target) -> int:
-        """How many columns the head needs to be trained on these rows; a label that no trained row had needs none."""
+    def needed(self, target: Target, columns: int = 0) -> int:
+        """How many columns the head, which has `columns`, needs to be trained on these rows; a label that no trained row had needs none."""
 
     @abstractmethod
     def check(

@@ -28,7 +28,9 @@ class Classification(TaskType):
         self.vocabulary = Vocabulary(spec.classes, spec.max_classes, spec.name)
         self.seen_C = np.zeros(max(8, len(spec.classes)), np.int64)  # stream rows a column
 
-    def needed(self, target: Target) -> int:
+    def needed(self, target: Target, columns: int = 0) -> int:
+        if columns and columns == len(self.vocabulary):
+            return columns
         if target.weight is not None and not (target.weight > 0).any():
             return self.declared
         return max(self.declared, int(np.maximum.reduce(target.y)) + 1)

@@ -28,7 +28,7 @@ class Multilabel(TaskType):
         # Labels and positive labels of a column, each counted by its part of its row, as in the loss.
         self.count_2C = np.zeros((2, self._width))
 
-    def needed(self, target: Target) -> int:
+    def needed(self, target: Target, columns: int = 0) -> int:
         return self._width
 
     def check(

@@ -28,7 +28,7 @@ class Regression(TaskType):
         self.targets = spec.targets
         self.stats_3C = np.zeros((3, spec.targets))  # count, mean, sum of squared deviations
 
-    def needed(self, target: Target) -> int:
+    def needed(self, target: Target, columns: int = 0) -> int:
         return self.targets
 
     def gain(self, width: int) -> float:
