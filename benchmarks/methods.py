@@ -49,7 +49,7 @@ JOINT = "joint"
 ON_WORKLOAD: dict[str, dict[str, Any]] = {
     # Vectors of n-grams are seldom touched, which AdamW makes up for; phases are too short for a slow average or a warm-up.
     "W4": {**_adamw(0.01, 0.98), "warm_steps": 0},
-    "W5": {**_adamw(0.002, 0.99), "warm_steps": 0},
+    "W5": {**_adamw(0.002, 0.997), "warm_steps": 0},
 }
 """Settings of all methods on one workload, over those of the method."""
 DEFAULT_ON_WORKLOAD: dict[str, dict[str, Any]] = {

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import continual
+import methods
 import numpy as np
 from report import RESULTS, described
 from workloads import WORKLOADS
@@ -60,7 +61,7 @@ def _both(workloads: tuple[str, ...], what: str, settings: dict[str, Any]) -> It
 
 def grid() -> Iterator[Entry]:
     """Every candidate, in the order of the questions asked."""
-    for part in (_known, _dark, _distances, _shifts, _weights, _training):
+    for part in (_known, _dark, _distances, _shifts, _weights, _training, _mixed):
         yield from part()
 
 
@@ -145,6 +146,20 @@ def _training() -> Iterator[Entry]:
         yield from _both(("W1",), f"dark_er, adamw {lr}", {**settings, **optimizer})
     for rows in (1000, 2000, 10000):
         yield "W1", f"{what}, buffer {rows}", {**settings, "buffer_rows": rows}
+
+
+def _mixed() -> Iterator[Entry]:
+    """W5: width and norm of the trunk, the average, and how far logits are adjusted."""
+    for width, norm, decay, adjust in (
+        (256, "layer", 0.99, 1.8), (256, "layer", 0.99, 2.2), (256, "layer", 0.995, 1.8), (256, "none", 0.995, 1.8),
+        (512, "layer", 0.995, 1.8), (512, "layer", 0.995, 2.0), (512, "layer", 0.998, 1.8), (512, "none", 0.99, 1.5),
+        (512, "none", 0.99, 1.8), (512, "none", 0.995, 1.8), (512, "none", 0.997, 1.8),
+    ):  # fmt: skip
+        strategy = {"name": "dark_er", "adjust": adjust}
+        settings = methods.settings("W5", "default") | {"strategy": strategy, "ema_decay": decay}
+        trunk = {"width": width, "depth": 2, "norm": norm}
+        what = f"dark_er, trunk {width} {norm}, average {decay}, adjust {adjust}"
+        yield "W5", what, {**settings, "trunk": trunk}
 
 
 def score(workload: Workload, settings: dict[str, Any], seeds: int) -> dict[str, Any]:

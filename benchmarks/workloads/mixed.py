@@ -9,6 +9,7 @@ from workloads import images, sources, texts
 from workloads.base import Phase, Workload, divided, parted
 
 TABLES = ("letter", "satimage", "magic")
+TRUNK = {"width": 512, "depth": 2, "norm": "none"}
 BUFFER_ROWS = 20_000  # nine heads share them: 222 rows are left of each class of Fashion-MNIST
 
 
@@ -27,7 +28,7 @@ def mixed(split: str) -> Workload:
         *texts.specs(),
         *(TaskSpec(name, modality="table") for name in TABLES),
     )
-    engine = {**texts.ENGINE, "buffer_rows": BUFFER_ROWS}
+    engine = {**texts.ENGINE, "trunk": TRUNK, "buffer_rows": BUFFER_ROWS}
     return Workload(specs, found, every=200, engine=engine, eval_rows=250)
 
 
