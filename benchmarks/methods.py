@@ -1,7 +1,7 @@
 """Strategies and their settings: one table for all workloads.
 
-Chosen with `--split validation`, seeds 0 to 2 (W4: seed 0, W5: 0 and 1), one step size for all phases. A strategy that is not in
-the table runs with the engine's own settings.
+Chosen with `--split validation`, seeds 0 to 2 (W4: seed 0), one step size for all phases. A strategy that is not in the table runs
+with the engine's own settings.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ def _adamw(lr: float, ema_decay: float) -> dict[str, Any]:
     return {"weights": "ema", "ema_decay": ema_decay, "optimizer": {"name": "adamw", "lr": lr}}
 
 
+_PLAIN_ER = {"strategy": "er", "weights": "raw", "optimizer": {"name": "sgd", "lr": 0.03}}
 METHODS: dict[str, dict[str, Any]] = {
     "default": {"strategy": "default"},
     "joint": {"strategy": "default"},  # the ceiling: the rows of all phases shuffled
     "finetune": _tuned(0.03, "finetune"),  # the floor
-    "plain_er": {"strategy": "er", "weights": "raw", "optimizer": {"name": "sgd", "lr": 0.03}},
+    "plain_er": _PLAIN_ER,
+    "plain_er_unclipped": {**_PLAIN_ER, "clip_norm": 0.0},  # which steps of this size do not miss
     "er": _tuned(0.2, "er"),
     "er_ace": _tuned(0.2, "er_ace"),
     "derpp": _tuned(0.1, "derpp", alpha=0.2, beta=1.0),

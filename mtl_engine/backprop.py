@@ -114,7 +114,7 @@ class HandPass(Pass):
         self._parts: Sequence[Tensor] = ()
         self._encoded: list[Tape | Tensor] = []  # Tensor: by autograd
         self._products: list[Product] = []
-        self._trunk = Tape(model.trunk.sequence, self._products)
+        self._trunk = Tape(model.trunk.layers, self._products)
         self._asked: dict[str, _Asked] = {}
         self._z: dict[str, Tensor] = {}
 
@@ -174,10 +174,10 @@ class HandPass(Pass):
         parts: list[Tensor | None] = [None] * len(self._parts)
         for task, g_BC in gradients.items():
             asked = self._asked[task]
-            head, weight = asked.head, asked.head.weight
+            head, (weight, bias) = asked.head, asked.head.layer
             g_BC = g_BC if head.gain == 1.0 else g_BC * head.gain
             if weight.requires_grad:  # not frozen
-                self._products.append(Product(weight, head.bias, asked.f_BD, g_BC))
+                self._products.append(Product(weight, bias, asked.f_BD, g_BC))
             if asked.detached:
                 continue
             g_BD, known = g_BC @ weight, parts[asked.part]

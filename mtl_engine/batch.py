@@ -138,7 +138,7 @@ def stored(table: ReplayTable, task: str, slot_M: Array, columns: int) -> Stored
     if kept is None or not len(slot_M):
         return None
     columns = min(columns, kept.z.shape[1])
-    valid: Array = _first(columns).take(kept.width.take(slot_M), 0)
+    valid: Array = _first(columns).take(kept.width.take(slot_M), 0, mode="clip")
     entries = int(np.vdot(valid, valid))
     whole = entries == columns * len(slot_M)
     valid_MC = None if whole else on(torch.from_numpy(valid), table.place.device)
@@ -160,8 +160,8 @@ def kept_outputs(joined: Joined, task: TaskStep, row_N: Array) -> Outputs:
         at_S[task.rows[: task.num_stream]] = np.arange(task.num_stream)
         at_N = at_S[row_N]
     z_NC = task.kind.raw(taken(task.z_BC.detach().float(), at_N))
-    if task.kind.stored_dtype == torch.float16:
-        z_NC = _half(z_NC)
+    dtype = task.kind.stored_dtype
+    z_NC = _half(z_NC) if dtype == torch.float16 else z_NC.to(dtype)
     width_N = np.full(len(at_N), z_NC.shape[1], np.int32)
     if task.rows is not None:
         width_N[at_N < 0] = 0

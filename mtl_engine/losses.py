@@ -21,14 +21,10 @@ _ATEN: Any = torch.ops.aten
 _nll: Any = _ATEN.nll_loss_forward.default
 _nll_backward: Any = _ATEN.nll_loss_backward.default
 _log_softmax_backward: Any = _ATEN._log_softmax_backward_data.default
-_FEW, _FEW_COLUMNS = (
-    4096,
-    64,
-)  # outputs, and columns of them, up to which numpy is faster than torch
+_FEW, _FEW_COLUMNS = 4096, 64  # outputs and columns up to which numpy is faster than torch
 _IGNORED = -100  # torch's label for rows to be left out; ours are masked by weight
-CLOSED = (
-    torch.finfo(torch.float32).min / 2
-)  # added to a logit: its probability is exactly 0, its gradient too
+# Added to a logit: its probability is exactly 0, its gradient too.
+CLOSED = torch.finfo(torch.float32).min / 2
 
 
 Numbers = Any  # a tensor, or on CPU an array: what both can do is written the same way
@@ -147,11 +143,14 @@ def soft_binary_cross_entropy(z_BC: Tensor, teacher_BC: Tensor, temperature: flo
 def soft_cross_entropy_by_hand(z_BC: Tensor, teacher_BC: Tensor, temperature: float) -> Known:
     """`soft_cross_entropy` and its gradient T (softmax(z / T) - softmax(teacher / T)) / B, for float32."""
     rows, columns = teacher_BC.shape
-    found, wanted = numbers(z_BC)[:, :columns], numbers(teacher_BC)
-    log_p, log_q = _log_softmax(wanted, found, 1 / temperature)
-    p, q = _exp(log_p), _exp(log_q)
-    distance = _dot(p, log_p - log_q)
-    return Known(distance, tensor(q - p), temperature**2 / rows, temperature / rows)
+    parts = numbers(teacher_BC), numbers(z_BC)[:, :columns]
+    both: Numbers = np.concatenate(parts) if z_BC.is_cpu else torch.cat(parts)
+    both *= 1 / temperature
+    log_both = numbers(torch.log_softmax(tensor(both), 1))  # of both in one call
+    p_both = log_both.exp() if isinstance(log_both, Tensor) else np.exp(log_both)
+    distance = _dot(p_both[:rows], log_both[:rows] - log_both[rows:])
+    g_BC = tensor(p_both[rows:] - p_both[:rows])
+    return Known(distance, g_BC, temperature**2 / rows, temperature / rows)
 
 
 def stored_error(z_BC: Tensor, stored_MC: Tensor, valid_MC: Tensor | None, entries: int) -> Known:
@@ -204,22 +203,6 @@ def numbers(x: Tensor) -> Numbers:
 
 def tensor(x: Numbers) -> Tensor:
     return x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
-
-
-def _exp(x: Numbers) -> Numbers:
-    return x.exp() if isinstance(x, Tensor) else np.exp(x)
-
-
-def _log_softmax(x_BC: Numbers, y_BC: Numbers, scale: float) -> tuple[Numbers, Numbers]:
-    """Of scale * x and scale * y in one call; float32."""
-    if isinstance(x_BC, Tensor):
-        return torch.log_softmax(scale * x_BC.float(), 1), torch.log_softmax(scale * y_BC, 1)
-    rows, columns = x_BC.shape
-    both: Array = np.empty((2 * rows, columns), np.float32)
-    np.multiply(x_BC, scale, out=both[:rows])
-    np.multiply(y_BC, scale, out=both[rows:])
-    found: Array = torch.log_softmax(torch.from_numpy(both), 1).numpy()
-    return found[:rows], found[rows:]
 
 
 @lru_cache(maxsize=_FEW_COLUMNS)

@@ -18,6 +18,7 @@ from mtl_engine.encoders.base import Encoder
 from mtl_engine.errors import EngineError, StateError
 from mtl_engine.inputs import InputTable
 from mtl_engine.names import unknown
+from mtl_engine.tape import Dense, layers_of
 from mtl_engine.types import Json
 
 _NORMS = ("layer", "none")
@@ -58,6 +59,7 @@ class Trunk(nn.Module):
             self.sequence += [self.linears[k - 1]] if k else []
             self.sequence += [self.norms[k]] if norms else []
             self.sequence.append(nn.ReLU())
+        self.layers = layers_of(self.sequence)
 
     def forward(self, h_BD: Tensor) -> Tensor:
         for layer in self.sequence:
@@ -79,6 +81,7 @@ class Head(nn.Module):
         self.columns = 0
         self.weight = nn.Parameter(torch.zeros(0, width, device=device))
         self.bias = nn.Parameter(torch.zeros(0, device=device))
+        self.layer = Dense(self.weight, self.bias)
 
     def forward(self, f_BD: Tensor) -> Tensor:
         z_BC = functional.linear(f_BD, self.weight, self.bias)
@@ -101,6 +104,7 @@ class Head(nn.Module):
         self.bias = nn.Parameter(
             torch.cat([self.bias.detach(), added[:, -1]]), requires_grad=trains
         )
+        self.layer = Dense(self.weight, self.bias)
         self.columns = columns
 
 

@@ -252,7 +252,7 @@ def _square(products: Sequence[Product], beside: float, most: float) -> float:
     Bounds first, nearer ones where a first is not enough, and for the largest product at once. Where none is enough
     products are multiplied out, from the greatest bound on.
     """
-    first = max(products, key=_size)
+    first = max(products, key=lambda one: one.weight.numel())
     others = [product for product in products if product is not first]
     bounds = [(first.rows_bound(), first), *((one.square_bound(), one) for one in others)]
     total = beside + sum(bound for bound, _ in bounds)
@@ -267,10 +267,6 @@ def _square(products: Sequence[Product], beside: float, most: float) -> float:
             return total
         bounds[k] = (product.square(), product)
     return beside + sum(bound for bound, _ in bounds)
-
-
-def _size(product: Product) -> int:
-    return product.weight.numel()
 
 
 def _length(grads: Sequence[Tensor]) -> float:

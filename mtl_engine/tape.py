@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,21 +79,44 @@ class Product:
         _add(self.bias, d_O)
 
 
+class Dense(NamedTuple):
+    """The parameters of a Linear layer, looked up once: an attribute of a module is not found at once, and a step asks for dozens."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+Layer = Dense | nn.LayerNorm | nn.ReLU
+
+
+def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
+    """Linear, LayerNorm and ReLU layers as a tape takes them; EngineError for any other."""
+    return [_layer(module) for module in modules]
+
+
+def _layer(module: nn.Module) -> Layer:
+    if isinstance(module, nn.Linear):
+        return Dense(module.weight, module.bias)
+    if isinstance(module, (nn.LayerNorm, nn.ReLU)):
+        return module
+    raise EngineError(f"no gradient by hand for {type(module).__name__}: let `dense` return None")
+
+
 class Tape:
     """One way through Linear, LayerNorm and ReLU layers, and back.
 
     y = x W^T + b: dx = g W, and a `Product` for W and b. ReLU: dx = g where y > 0. LayerNorm: torch's kernel.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], products: list[Product] | None = None) -> None:
-        self._layers = layers if isinstance(layers, list) else list(layers)
+    def __init__(self, layers: Sequence[Layer], products: list[Product] | None = None) -> None:
+        self._layers = layers
         self._products = [] if products is None else products
         self._saved: list[tuple[Tensor, ...]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         given = x
         for layer in self._layers:
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, Dense):
                 self._saved.append((x,))
                 x = torch.nn.functional.linear(x, layer.weight, layer.bias)
             elif isinstance(layer, nn.ReLU):
@@ -101,30 +124,28 @@ class Tape:
                     x.relu() if x is given else x.relu_()
                 )  # what a layer before made, nobody else has
                 self._saved.append((x,))
-            elif isinstance(layer, nn.LayerNorm):
+            else:
                 y, mean, rstd = torch.native_layer_norm(
                     x, layer.normalized_shape, layer.weight, layer.bias, layer.eps
                 )
                 self._saved.append((x, mean, rstd))
                 x = y
-            else:
-                raise EngineError(f"no gradient by hand for {type(layer).__name__}: let `dense` return None")  # fmt: skip
         return x
 
     def backward(self, g: Tensor, *, needs_input: bool) -> Tensor | None:
         """Adds the products of Linear layers to the list and gradients to other parameters; returns the input's, if needed."""
         for at in range(len(self._layers) - 1, -1, -1):
             layer, (x, *more) = self._layers[at], self._saved[at]
-            if isinstance(layer, nn.Linear):
-                weight = layer.weight
+            if isinstance(layer, Dense):
+                weight, bias = layer
                 if weight.requires_grad:  # not frozen
-                    self._products.append(Product(weight, layer.bias, x, g))
+                    self._products.append(Product(weight, bias, x, g))
                 if at == 0 and not needs_input:
                     return None
                 g = g @ weight
             elif isinstance(layer, nn.ReLU):
                 g = _relu_backward(g, x, 0)
-            elif isinstance(layer, nn.LayerNorm):
+            else:
                 wanted = [at > 0 or needs_input, layer.elementwise_affine, layer.elementwise_affine]
                 g, *of = _norm_backward(g, x, layer.normalized_shape, *more, layer.weight, layer.bias, wanted)  # fmt: skip
                 if layer.elementwise_affine:

@@ -62,7 +62,7 @@ class Teacher:
             h_BD = self.model.encode(table, x, length_B)
         else:  # past the layers' modules, whose calls cost more than what they calculate
             h_BD = Tape(dense[1]).forward(dense[0])
-        return Tape(self.model.trunk.sequence).forward(h_BD)
+        return Tape(self.model.trunk.layers).forward(h_BD)
 
     def outputs(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs in the units of `TaskType.raw`."""

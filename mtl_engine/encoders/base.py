@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.errors import EngineError
+from mtl_engine.tape import Layer
 
 
 class Encoder(nn.Module, ABC):
@@ -31,10 +32,11 @@ class Encoder(nn.Module, ABC):
         """What `forward` takes as well as x, and other models' encoders of the same kind do too: bytes as numbers."""
         return x
 
-    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential] | None:
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, Sequence[Layer]] | None:
         """Float inputs without parameters and the Linear, LayerNorm and ReLU layers after them, if that is all of it.
 
-        Such an encoder's gradients are worked out by hand, which is faster; None leaves them to autograd.
+        Such an encoder's gradients are worked out by hand, which is faster; None leaves them to autograd. The layers are
+        those of `layers_of`, which is called once, when the modules are made.
         """
         del x, length_B
         return None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtl_engine.encoders.base import Encoder, fully_connected, sizes
+from mtl_engine.tape import Layer, layers_of
 
 
 class EmbeddingEncoder(Encoder):
@@ -19,9 +20,10 @@ class EmbeddingEncoder(Encoder):
         self.layers = nn.Sequential(
             nn.LayerNorm(widths[0], elementwise_affine=False), *fully_connected(widths)
         )
+        self.flat = layers_of(self.layers)
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(x.float().flatten(1))
 
-    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential]:
-        return x.float().flatten(1), self.layers
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, Sequence[Layer]]:
+        return x.float().flatten(1), self.flat

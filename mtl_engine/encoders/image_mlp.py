@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.encoders.base import Encoder, as_float, fully_connected, sizes
+from mtl_engine.tape import Layer, layers_of
 
 
 class ImageMLP(Encoder):
@@ -21,6 +22,7 @@ class ImageMLP(Encoder):
         self.scale = scale
         widths = [math.prod(shape), *sizes("hidden", hidden, 1, 16_384), width]
         self.layers = nn.Sequential(*fully_connected(widths))
+        self.flat = layers_of(self.layers)
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(self._input(x))
@@ -28,8 +30,8 @@ class ImageMLP(Encoder):
     def decode(self, x: Tensor) -> Tensor:
         return self._input(x)
 
-    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential]:
-        return self._input(x), self.layers
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, Sequence[Layer]]:
+        return self._input(x), self.flat
 
     def _input(self, x: Tensor) -> Tensor:
         decoded = x.dim() == 2 and x.dtype == torch.float32

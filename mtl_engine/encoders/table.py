@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from mtl_engine import running
 from mtl_engine.encoders.base import Encoder, check_total, fully_connected, size, sizes
+from mtl_engine.tape import Layer, layers_of
 
 _LIMIT = 8.0  # standard deviations; an outlier beyond it moves the features no further
 
@@ -55,6 +56,7 @@ class TableEncoder(Encoder):
             width,
         ]
         self.layers = nn.Sequential(*fully_connected(widths))
+        self.flat = layers_of(self.layers)
 
     def observe(self, x: Tensor) -> None:
         x_BF = x.cpu().numpy()[:, self.numeric_F.numpy()]
@@ -66,8 +68,8 @@ class TableEncoder(Encoder):
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(self._input(x.float()))
 
-    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, nn.Sequential] | None:
-        return None if self.vectors is not None else (self._input(x.float()), self.layers)
+    def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, Sequence[Layer]] | None:
+        return None if self.vectors is not None else (self._input(x.float()), self.flat)
 
     def _input(self, x: Tensor) -> Tensor:
         x_BF = x[:, self.numeric_F.to(x.device)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from mtl_engine.errors import EngineError, StateError
 from mtl_engine.inputs import InputTable
 from mtl_engine.model import Model, TrunkSpec
+from mtl_engine.tape import Dense, Layer
 
 CPU = torch.device("cpu")
 IMAGES = InputTable("image-4x4-uint8-mlp", "image", (4, 4), "uint8", 1 / 255, {"name": "mlp"})
@@ -134,3 +137,33 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
 def test_a_trunk_outside_its_limits_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(EngineError, match="trunk"):
         TrunkSpec(**given)  # type: ignore[arg-type]
+
+
+def test_the_short_way_through_the_layers_goes_through_the_models_own_parameters() -> None:
+    made = model(a=2)
+    copied = copy.deepcopy(made)
+    made.grow_head("a", 5)
+    copied.load_tensors({name: torch.ones_like(value) for name, value in copied.tensors().items()})
+    with copied.using({"trunk.linears.0.weight": torch.zeros(8, 8)}):
+        assert not _lookups(copied)["trunk.linears.0.weight"].any()
+    for one in (made, copied, copied.to(CPU)):
+        values = dict(one.named_parameters())
+        found = _lookups(one)
+        assert found.keys() == values.keys()
+        assert all(found[name] is values[name] for name in values)
+
+
+def _lookups(one: Model) -> dict[str, torch.Tensor]:
+    """Parameters as steps and teachers find them, by name."""
+    dense = one.encoder(IMAGES.name).dense(torch.zeros(1, 4, 4), None)
+    assert dense is not None
+    layers: list[tuple[str, Layer]] = [
+        (f"encoders.{IMAGES.name}.layers.0", dense[1][0]),
+        ("trunk.linears.0", one.trunk.layers[1]),
+        ("heads.task:a", one.head("a").layer),
+    ]
+    found: dict[str, torch.Tensor] = {}
+    for name, layer in layers:
+        assert isinstance(layer, Dense)
+        found |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+    return found

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mtl_engine.errors import EngineError
-from mtl_engine.tape import Product, Tape
+from mtl_engine.tape import Product, Tape, layers_of
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -23,7 +23,7 @@ def test_gradients_of_layers_by_hand_are_those_of_autograd(affine: bool) -> None
     layers.zero_grad()
     with torch.no_grad():
         products: list[Product] = []
-        tape = Tape(layers, products)
+        tape = Tape(layers_of(layers), products)
         torch.testing.assert_close(tape.forward(x.detach()), layers(x))
         torch.testing.assert_close(tape.backward(g, needs_input=True), x.grad)
         for product in products:
@@ -35,13 +35,13 @@ def test_gradients_of_layers_by_hand_are_those_of_autograd(affine: bool) -> None
 def test_what_was_given_is_not_written_to() -> None:
     x = torch.tensor([[-1.0, 2.0]])
     with torch.no_grad():
-        Tape([nn.ReLU(), nn.Linear(2, 2)], []).forward(x)
+        Tape(layers_of([nn.ReLU(), nn.Linear(2, 2)]), []).forward(x)
     assert x.tolist() == [[-1.0, 2.0]]
 
 
 def test_a_layer_without_a_gradient_by_hand_is_named() -> None:
     with pytest.raises(EngineError, match="Tanh: let `dense` return None"):
-        Tape([nn.Tanh()], []).forward(torch.ones(1, 2))
+        layers_of([nn.Linear(2, 2), nn.Tanh()])
 
 
 def test_the_length_of_a_product_is_that_of_its_gradients() -> None:
