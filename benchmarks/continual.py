@@ -133,11 +133,11 @@ def main() -> None:
             **found, **times, "settings": settings,
         },
     )  # fmt: skip
+    if given.save:
+        results.keep(line)
     if not given.json:
         print({key: line[key] for key in ("accuracy_mean", *MEANS.values(), *times)})
     print(json.dumps(line))
-    if given.save:
-        results.keep(line)
 
 
 if __name__ == "__main__":
