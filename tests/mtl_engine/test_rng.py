@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from mtl_engine import rng
 
@@ -58,3 +59,11 @@ def test_the_generator_is_splitmix64() -> None:
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
         wanted.append((z ^ (z >> 31)) >> 11)
     assert bits.tolist() == wanted
+
+
+@pytest.mark.parametrize("step", [0, 1, 15, 16, 1_000_003])
+def test_a_short_draw_is_the_beginning_of_a_long_one(step: int) -> None:
+    long = rng.uniform(3, "p", step, rng.SHORT + 1)
+    np.testing.assert_array_equal(rng.uniform(3, "p", step, 5), long[:5])
+    assert rng.listed(3, "p", step, 5) == long[:5].tolist()
+    np.testing.assert_array_equal(rng.uniform(3, "p", step, 2, start=4), long[4:6])
