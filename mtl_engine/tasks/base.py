@@ -97,7 +97,18 @@ class TaskType(ABC):
         """What an exported graph answers, by name; operations of torch alone."""
 
     @abstractmethod
-    def scores(self, z_HC: Tensor, target: Target) -> Scores: ...
+    def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:
+        """All metrics on some rows. `of_stream`: they are a sample by class, to be weighted as the stream's classes are."""
+
+    @abstractmethod
+    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
+        """A metric row by row: numerators and denominators, float64 [H]; the metric is the ratio of their sums.
+
+        What two models got on the same rows can so be compared row by row. A row without a label has 0 and 0.
+        """
+
+    def count_held_out(self, target: Target) -> None:  # noqa: B027  (only some kinds count classes)
+        """Labels of stream rows that are held out, which no step will `observe`."""
 
     def raw(self, z_BC: Tensor) -> Tensor:
         """Outputs in units that stay comparable while statistics move; the inverse of `standard`."""

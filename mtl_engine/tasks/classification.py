@@ -12,6 +12,7 @@ from torch import Tensor
 from mtl_engine import losses
 from mtl_engine.errors import BadRows
 from mtl_engine.tasks.base import Scores, TaskType, both, present, weights
+from mtl_engine.tasks.class_counts import ClassCounts
 from mtl_engine.types import Array, Json, Target, TaskSpec
 from mtl_engine.vocabulary import Vocabulary, is_list
 
@@ -26,7 +27,8 @@ class Classification(TaskType):
         self.name = spec.name
         self.declared = len(spec.classes)
         self.vocabulary = Vocabulary(spec.classes, spec.max_classes, spec.name)
-        self.seen_C = np.zeros(max(8, len(spec.classes)), np.int64)  # stream rows a column
+        self.seen_C = np.zeros(max(8, len(spec.classes)), np.int64)  # trained stream rows a column
+        self.stream = ClassCounts()  # all of them, held out or not
 
     def needed(self, target: Target, columns: int = 0) -> int:
         if columns and columns == len(self.vocabulary):
@@ -81,7 +83,14 @@ class Classification(TaskType):
         if len(self.vocabulary) > len(self.seen_C):
             self.seen_C = np.pad(self.seen_C, (0, 2 * len(self.vocabulary) - len(self.seen_C)))
         y_B = target.y if target.weight is None else target.y[target.weight > 0]
-        self.seen_C += np.bincount(y_B, minlength=len(self.seen_C))
+        count_C = np.bincount(y_B, minlength=len(self.seen_C))
+        self.seen_C += count_C
+        self.stream.add(count_C, len(y_B))
+
+    def count_held_out(self, target: Target) -> None:
+        y_B = target.y[target.labelled()]
+        if len(y_B):
+            self.stream.add(np.bincount(y_B), len(y_B))
 
     def loss(
         self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None
@@ -130,12 +139,30 @@ class Classification(TaskType):
     def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
         return {"logits": z_BC, "probabilities": torch.softmax(z_BC, 1)}
 
-    def scores(self, z_HC: Tensor, target: Target) -> Scores:
+    def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:
+        """Part of the rows that is right, and the mean of the classes' recalls (balanced accuracy)."""
         weight_H = target.ones().astype(np.float64)  # in which no sum of them overflows
         if not weight_H.sum() or not z_HC.shape[1]:
-            return {"accuracy": None}
+            return {"accuracy": None, "macro_recall": None}
         right_H = z_HC.argmax(1).numpy() == target.y
-        return {"accuracy": float(np.average(right_H, weights=weight_H))}
+        class_K, row_H, weight_K = _by_class(target.y, weight_H)
+        recall_K = np.bincount(row_H, right_H * weight_H, len(class_K)) / weight_K
+        share_K = self.stream.share(class_K) if of_stream else weight_K
+        return {
+            "accuracy": float(np.average(recall_K, weights=share_K)),
+            "macro_recall": float(recall_K.mean()),
+        }
+
+    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
+        """`accuracy` as the stream's classes are, or `macro_recall`; every class has its weight spread over its rows."""
+        weight_H = target.ones().astype(np.float64)
+        if not weight_H.sum() or not z_HC.shape[1]:
+            return np.zeros(len(weight_H)), np.zeros(len(weight_H))
+        right_H = z_HC.argmax(1).numpy() == target.y
+        class_K, row_H, weight_K = _by_class(target.y, weight_H)
+        share_K = np.ones(len(class_K)) if metric == "macro_recall" else self.stream.share(class_K)
+        share_H = (share_K / share_K.sum() / weight_K)[row_H] * weight_H
+        return share_H * right_H, share_H
 
     def read(self, z_HC: Tensor, other: TaskType) -> Tensor:
         """By label, since another model may have met the labels in another order; what it does not know it never says."""
@@ -164,8 +191,17 @@ class Classification(TaskType):
         return target.y.astype(np.int64)
 
     def state(self) -> tuple[Json, dict[str, Array]]:
-        return {"labels": list(self.vocabulary.labels)}, {"seen_C": self.seen_C}
+        meta, arrays = self.stream.state()
+        return {"labels": list(self.vocabulary.labels), **meta}, {"seen_C": self.seen_C, **arrays}
 
     def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         self.vocabulary = Vocabulary(meta["labels"], self.vocabulary.max_classes, self.name)
         self.seen_C = np.array(arrays["seen_C"])
+        self.stream.load_state(meta, {"stream_C": self.seen_C, **arrays})
+
+
+def _by_class(y_H: Array, weight_H: Array) -> tuple[Array, Array, Array]:
+    """The classes [K] of the rows with a label, the place of each row's class among them, and their summed weights."""
+    class_K = np.unique(y_H[weight_H > 0])
+    row_H = np.minimum(class_K.searchsorted(y_H), len(class_K) - 1)
+    return class_K, row_H, np.bincount(row_H, weight_H, len(class_K))

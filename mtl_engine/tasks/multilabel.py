@@ -109,14 +109,27 @@ class Multilabel(TaskType):
     def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
         return {"logits": z_BC, "probabilities": torch.sigmoid(z_BC)}
 
-    def scores(self, z_HC: Tensor, target: Target) -> Scores:
+    def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:
+        """F1 and accuracy over all labels, and the mean of the columns' recalls."""
         given_HC = target.ones() > 0
         if not given_HC.any():
-            return {"f1": None, "accuracy": None}
+            return dict.fromkeys(("f1", "accuracy", "macro_recall"))
         yes_HC, is_HC = (z_HC > 0).numpy() & given_HC, (target.y == 1) & given_HC
-        hits, all_ = float((yes_HC & is_HC).sum()), float(yes_HC.sum() + is_HC.sum())
-        right = float(((yes_HC == is_HC) & given_HC).sum() / given_HC.sum())
-        return {"f1": 2 * hits / all_ if all_ else 1.0, "accuracy": right}
+        hits_C, is_C = (yes_HC & is_HC).sum(0), is_HC.sum(0)
+        all_ = float(yes_HC.sum() + is_C.sum())
+        recall_C = hits_C[is_C > 0] / is_C[is_C > 0]
+        return {
+            "f1": 2 * float(hits_C.sum()) / all_ if all_ else 1.0,
+            "accuracy": float(((yes_HC == is_HC) & given_HC).sum() / given_HC.sum()),
+            "macro_recall": float(recall_C.mean()) if recall_C.size else None,
+        }
+
+    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
+        """`f1`: twice the row's hits, and its answers and labels together."""
+        given_HC = target.ones() > 0
+        yes_HC, is_HC = (z_HC > 0).numpy() & given_HC, (target.y == 1) & given_HC
+        hits_H, all_H = (yes_HC & is_HC).sum(1), yes_HC.sum(1) + is_HC.sum(1)
+        return 2.0 * hits_H, all_H.astype(np.float64)
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         return {"width": self._width}, {"count_2C": self.count_2C}

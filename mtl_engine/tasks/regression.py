@@ -95,7 +95,7 @@ class Regression(TaskType):
     def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
         return {"values": self.raw(z_BC)}
 
-    def scores(self, z_HC: Tensor, target: Target) -> Scores:
+    def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:
         """R2 is not defined where no column has two different values."""
         given_HC = target.ones() > 0
         if not given_HC.any():
@@ -112,6 +112,15 @@ class Regression(TaskType):
                 "rmse": (squares / count) ** 0.5,
             }
         )
+
+    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
+        """`r2`: how much of its squared distance from the mean label a row's squared error leaves, and that distance."""
+        given_HC = target.ones() > 0
+        y_HC = target.y.astype(np.float64)
+        mean_C = np.where(given_HC, y_HC, 0.0).sum(0) / np.maximum(given_HC.sum(0), 1)
+        spread_H = np.where(given_HC, (y_HC - mean_C) ** 2, 0.0).sum(1)
+        error_H = np.where(given_HC, (self.raw(z_HC).numpy() - y_HC) ** 2, 0.0).sum(1)
+        return spread_H - error_H, spread_H
 
     def raw(self, z_BC: Tensor) -> Tensor:
         mean_C, deviation_C = self._units(z_BC)

@@ -57,7 +57,7 @@ def test_text_images_and_tables_are_learnt_and_answered_in_their_own_words(learn
     assert learnt.predict("side", PIXELS[:4]).tolist() == [7, 30, 7, 30]
     assert np.abs(learnt.predict("price", TABLE)[:, 0] - PRICES).max() < 40
     assert learnt.predict_proba("sky", TEXTS[:2]).sum(1) == pytest.approx([1, 1])
-    assert learnt.evaluate("sky", TEXTS, SKIES) == {"accuracy": 1.0}
+    assert learnt.evaluate("sky", TEXTS, SKIES) == {"accuracy": 1.0, "macro_recall": 1.0}
     assert learnt.evaluate("sky", ["rain"], ["hail"]) == {"accuracy": 0.0}
     assert learnt.evaluate("price", TABLE, PRICES)["r2"] > 0.8
 

@@ -1,0 +1,64 @@
+"""How many rows of every class the stream brought: for ever, and in about the last 10,000."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mtl_engine.types import Array, Json
+
+BLOCK_ROWS = 1000
+BLOCKS = 10  # the last of them is being filled, so the recent counts are of 9,000 to 10,000 rows
+
+
+class ClassCounts:
+    """Counts by column of a classification task, trained and held-out rows alike; the prior of its probabilities.
+
+    Hold-outs have as many rows of a rare class as of a common one. Where the accuracy or a probability *of the stream*
+    is meant, a class counts as often as it came.
+    """
+
+    def __init__(self) -> None:
+        self.ever_C = np.zeros(8, np.int64)
+        self._recent_KC = np.zeros((BLOCKS, 8), np.int64)
+        self._rows = 0  # in the newest block
+
+    @property
+    def recent_C(self) -> Array:
+        """Of the last 9,000 to 10,000 rows, int64 [C]."""
+        return self._recent_KC.sum(0)
+
+    def add(self, count_C: Array, rows: int) -> None:
+        """Rows that came together; those of one call stay in one block."""
+        if len(count_C) > len(self.ever_C):
+            gap = 2 * len(count_C) - len(self.ever_C)
+            self.ever_C = np.pad(self.ever_C, (0, gap))
+            self._recent_KC = np.pad(self._recent_KC, ((0, 0), (0, gap)))
+        self.ever_C[: len(count_C)] += count_C
+        if self._rows >= BLOCK_ROWS:
+            self._recent_KC = np.concatenate(
+                [self._recent_KC[1:], np.zeros_like(self._recent_KC[:1])]
+            )
+            self._rows = 0
+        self._recent_KC[-1, : len(count_C)] += count_C
+        self._rows += rows
+
+    def share(self, class_K: Array) -> Array:
+        """The classes' parts of the stream so far, float64 [K]; one that never came counts as one row."""
+        padded_C = np.pad(
+            self.ever_C, (0, max(0, int(class_K.max(initial=0)) + 1 - len(self.ever_C)))
+        )
+        count_K = np.maximum(padded_C[class_K], 1).astype(np.float64)
+        return count_K / count_K.sum()
+
+    def state(self) -> tuple[Json, dict[str, Array]]:
+        return {"recent_rows": self._rows}, {"stream_C": self.ever_C, "recent_KC": self._recent_KC}
+
+    def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """A state of before there were such counts brings those of the trained rows as `stream_C`."""
+        self.ever_C = np.array(arrays["stream_C"], np.int64)
+        self._rows = int(meta.get("recent_rows", 0))
+        fresh_KC = np.zeros((BLOCKS, len(self.ever_C)), np.int64)
+        self._recent_KC = np.array(arrays.get("recent_KC", fresh_KC), np.int64)
