@@ -47,7 +47,7 @@ def measure(
         num_threads=2,
     )
     engine.add_task(TaskSpec(name="digits", modality="image", holdout=0.0))
-    machine = LogMachine(engine, Stream(), Limits(), 0)
+    machine = LogMachine(engine, Stream(), Limits())
     x, y = images(60_000)
     for start in range(0, 20_000, 32):  # the buffer is full before anything is measured
         engine.observe("digits", x[start : start + 32], y[start : start + 32])

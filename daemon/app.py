@@ -22,7 +22,7 @@ from daemon import early, finite, logs, notify, vitals
 from daemon.broker import EmbeddedBroker
 from daemon.checkpointer import Checkpointer
 from daemon.control import ControlServer
-from daemon.cut import Process, restore, versions
+from daemon.cut import Process, restore, restore_measures, versions
 from daemon.errors import (
     BrokerFull,
     BrokerUnreachable,
@@ -40,6 +40,7 @@ from daemon.machine import LogMachine
 from daemon.phases import Phases
 from daemon.publication import Publication
 from daemon.reader import Position, Reader, join
+from daemon.salt import salt
 from daemon.sources.redis_streams import RedisStreams
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError, StateError
@@ -116,19 +117,25 @@ def assemble(
     """Recover the newest good checkpoint and build a loop that goes on from it."""
     try:
         engine = mtl_engine.engine.Engine.from_config(
-            {"teacher_every": config.stream.teacher_every, **config.engine}
+            {
+                "teacher_every": config.stream.teacher_every,
+                **config.engine,
+                "salt": salt(config.state_dir, config.holdout.salt),
+            }
         )
     except EngineError as error:
         raise ConfigError(str(error)) from error
     seed = int(config.engine.get("seed", 0))
     phases = Phases(Drift(config.drift.delta, seed) if config.drift.detect else None)
     guard = Guard(config.guard.min_rows)
-    machine = LogMachine(engine, config.stream, config.limits, seed, guard, phases)
+    machine = LogMachine(engine, config.stream, config.limits, guard, phases)
     kept = config.checkpoint
     checkpointer = Checkpointer(config.state_dir / "checkpoints", kept.keep, kept.keep_hourly)
     publication = Publication(config.state_dir / "models", config.publish, config.gate)
     found = checkpointer.recover()
     position, process = _restored(found, machine, checkpointer)
+    if found is not None:
+        restore_measures(found, publication.measures)
     watermark = position.id if position is not None else FIRST_ID
     process.token = _take_lease(source, process.token, 2 * config.lease_ttl_s, watermark)
     reach("lease_taken")
@@ -156,7 +163,7 @@ def assemble(
     if found is None:
         _declare(config.tasks, loop)
     else:
-        _resume(found, loop)
+        _resume(found, loop, config)
     return loop
 
 
@@ -177,7 +184,7 @@ def _restored(
     return position, process
 
 
-def _resume(found: Recovered, loop: Loop) -> None:
+def _resume(found: Recovered, loop: Loop, config: Config) -> None:
     """Finish what the dead process had begun after its last checkpoint, and say what differs now."""
     if found.set_aside:
         loop.process.epoch += (
@@ -195,6 +202,9 @@ def _resume(found: Recovered, loop: Loop) -> None:
     if changed:
         loop.health.not_bit_exact("; ".join(changed))
         loop.journal("not_bit_exact", {"changed": changed})
+    wanted, kept = config.holdout.salt, loop.machine.engine.judge.splitter.contents.salt
+    if wanted is not None and wanted != kept:
+        log.warning("holdout.salt is not the salt of this state, which goes on with its own")
     loop.durability.resume_from(found.header, loop)
 
 

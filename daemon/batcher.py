@@ -1,4 +1,4 @@
-"""Rows in log order become stream batches; hold-outs are split off on the way in.
+"""Rows in log order become stream batches.
 
 Which rows form which batch is a function of the log and the settings alone: pending rows are part of the
 checkpoint, and no clock is read here.
@@ -11,27 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from daemon.identity import hold_out_key
-from mtl_engine.rng import uniform
 from mtl_engine.types import Rows
 
 if TYPE_CHECKING:
     from daemon.types import Json
 
 Mix = Literal["log", "task"]
-
-
-def held_out_rows(
-    seed: int, task: str, source: str, event_id: str, num_rows: int, fraction: float
-) -> np.ndarray:
-    """Which rows of an event are held out: a bool [num_rows], a function of the names alone.
-
-    A row is held out iff hash(seed, task, source, id, row) < fraction, so a row sent again falls on the same
-    side, whoever asks.
-    """
-    if fraction <= 0.0:
-        return np.zeros(num_rows, np.bool_)
-    return uniform(hold_out_key(seed, task, source, event_id), "hold_out", 0, num_rows) < fraction
 
 
 class Batcher:

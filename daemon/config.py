@@ -18,7 +18,7 @@ from daemon import finite
 from daemon.errors import ConfigError
 from daemon.keywords import ENGINE_KEYS, ENGINE_TABLES, TASK_KEYS
 from daemon.places import check_url, password_file, state_directory
-from daemon.strict import build, refuse_unknown, setting
+from daemon.strict import build, jsonable, refuse_unknown, setting
 from daemon.types import Json, Limits
 
 if TYPE_CHECKING:
@@ -102,6 +102,14 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldoutSettings:
+    """`[holdout]`: which rows are kept back; how many is each task's own."""
+
+    # secret under which contents are drawn; none = made at the first start. Counts for a state that begins
+    salt: str | None = setting(None)
+
+
+@dataclass(frozen=True, slots=True)
 class DriftSettings:
     """`[drift]`: whether a change in a task's stream that no switch announced begins a phase."""
 
@@ -159,6 +167,7 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
     gate: Gate = field(default_factory=Gate)
     guard: GuardSettings = field(default_factory=GuardSettings)
+    holdout: HoldoutSettings = field(default_factory=HoldoutSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     hook: Hook = field(default_factory=Hook)
     # what is refused before it is parsed
@@ -169,7 +178,10 @@ class Config:
 
     def to_dict(self) -> Json:
         """All settings as JSON, for `config show` and manifests; holds no secret."""
-        return cast("Json", _jsonable(asdict(self)))
+        told = cast("Json", jsonable(asdict(self)))
+        if self.holdout.salt is not None:
+            told["holdout"]["salt"] = "set"
+        return told
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -282,11 +294,3 @@ def _check_hook(hook: Hook) -> None:
         raise ConfigError(
             f"hook.secret_file {hook.secret_file} cannot be read; name a file that this user may read"
         )
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _jsonable(one) for key, one in cast("Json", value).items()}
-    if isinstance(value, list):
-        return [_jsonable(one) for one in cast("list[Any]", value)]
-    return str(value) if isinstance(value, Path) else value

@@ -12,6 +12,7 @@ from mtl_engine.state import EngineState, Segment, as_tensors
 if TYPE_CHECKING:
     from daemon.checkpoint_store import Recovered
     from daemon.machine import LogMachine
+    from daemon.measures import Measures
     from daemon.types import Json
 
 T = TypeVar("T")
@@ -37,7 +38,13 @@ class Process:
     )  # [first, last] ids that a rollback leaves out
 
 
-def take(machine: LogMachine, position: Position, process: Process, header: Json) -> Cut:
+def take(
+    machine: LogMachine,
+    position: Position,
+    process: Process,
+    header: Json,
+    measures: Measures | None = None,
+) -> Cut:
     """The cut between two moves of the machine; tensors are the live ones, the checkpointer copies them."""
     state = machine.engine.state_dict()
     arrays, meta = machine.state()
@@ -49,14 +56,20 @@ def take(machine: LogMachine, position: Position, process: Process, header: Json
         f"machine/{name}": (version, {"keys": keys})
         for name, (version, keys) in machine.ring.segments().items()
     }
+    frozen = {} if measures is None else measures.segments()
     return Cut(
         tensors={**tensors, **{f"machine/{name}": array for name, array in arrays.items()}},
-        segments={**segments, **ring},
+        segments={
+            **segments,
+            **ring,
+            **{f"measures/{name}": segment for name, segment in frozen.items()},
+        },
         meta={
             "engine": state.meta,
             "machine": meta,
             "outbox": machine.outbox.state_dict(),
             "process": asdict(process),
+            "measures": {} if measures is None else measures.state(),
         },
         header={
             "step": machine.engine.step_count,
@@ -86,8 +99,8 @@ def versions(machine: LogMachine) -> dict[str, int]:
 
 def restore(found: Recovered, machine: LogMachine) -> tuple[Position, Process]:
     """Give the machine the state of a recovered cut; returns where in the log it stands."""
-    engine, own = _split(found.tensors)
-    engine_segments, own_segments = _split(found.segments)
+    engine, own, _ = _split(found.tensors)
+    engine_segments, own_segments, _ = _split(found.segments)
     machine.engine.load_state_dict(
         EngineState(
             meta=found.meta["engine"],
@@ -111,9 +124,15 @@ def position_of(header: Json) -> Position:
     return replace(Position(**told), key=bytes.fromhex(told["key"]))
 
 
-def _split(named: dict[str, T]) -> tuple[dict[str, T], dict[str, T]]:
-    parts: dict[str, dict[str, T]] = {"engine": {}, "machine": {}}
+def restore_measures(found: Recovered, measures: Measures) -> None:
+    """What the gate measures by, at a start; a rollback leaves it as it is, like the champion."""
+    measures.load_state(found.meta.get("measures", {}), _split(found.segments)[2])
+
+
+def _split(named: dict[str, T]) -> tuple[dict[str, T], dict[str, T], dict[str, T]]:
+    """What belongs to the engine, to the machine, and to the gate's measures."""
+    parts: dict[str, dict[str, T]] = {"engine": {}, "machine": {}, "measures": {}}
     for name, value in named.items():
         owner, _, rest = name.partition("/")
         parts[owner][rest] = value
-    return parts["engine"], parts["machine"]
+    return parts["engine"], parts["machine"], parts["measures"]

@@ -99,14 +99,15 @@ class Durability:
             guard, action = self._machine.guard, self._config.guard.action
             held = guard.held if action != "alert" else ""
             with self._health.busy("evaluation"):
-                intent["verdict"] = self.publication.verdict(self._machine, held)
+                self.publication.judge(intent, self._machine, held)
         header = {
             "outbox_seq": self._machine.outbox.last_seq,
             "log_bytes": self.log_bytes,
             "build": self._health.build,
             "publish": intent,
         }
-        cut = take(self._machine, loop.reader.position, loop.process, header)
+        measures = self.publication.measures
+        cut = take(self._machine, loop.reader.position, loop.process, header, measures)
         with self._health.busy("publishing") if intent is not None else nullcontext():
             then = self.publication.carry_out(intent, self._machine, cut.header)
         self.checkpointer.stage(cut, then)

@@ -1,33 +1,54 @@
-"""The guard: notices when a task fell after a switch, by its hold-outs, and says so until it has recovered.
+"""The guard: notices when a task fell, by its judge rows one by one, and says so until it has recovered or is accepted.
 
-Everything here is a function of the log: scores are taken at task switches and at `evaluate` decisions, which
-stand in the log.
+Everything here is a function of the log: rows are scored at task switches and at `evaluate` decisions, which stand in it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mtl_engine.paired import Paired, RowBase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+
     from daemon.types import Json
+    from mtl_engine.evaluate import Part, Scored
+
+FALSE_ALARMS = 1e-4  # an evaluation, over all parts together: counted, not timed
+RECOVERED = 0.05  # a loss that chance explains this easily is none any more
+RENEW_STEPS = 2000  # after which a part that has not fallen is compared with what it is now: the teacher's rhythm
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a part is compared with: the errors of its rows at one step."""
+
+    task: str
+    step: int
+    rows: RowBase
 
 
 class Guard:
-    """Compares the score of every part (a task's rows of one phase) with the one it had at the last switch.
+    """Compares every part (a task's rows of one phase) with its errors at the last switch, on the rows that are still there.
 
-    A part counts as fallen when its score is more than its task's tolerance below; one with fewer than
-    `min_rows` held-out rows is not judged. Bound: one number a part.
+    A part falls if its score on them is lower by more than the task's tolerance, and by more than chance explains: a sign
+    test, at a level that leaves one false alarm in 10,000 evaluations. It recovers when the loss is within the tolerance or
+    within what chance explains; `accept` makes what it is now the measure. A part with fewer than `min_rows` common rows is
+    not judged, and one that has fallen stays so. Without switches a base is renewed every `RENEW_STEPS` steps. Bound: an id
+    and an error a judge row.
     """
 
     def __init__(self, min_rows: int) -> None:
         self.min_rows = min_rows
-        self.base: dict[str, float] = {}  # score by part at the last switch
+        self.base: dict[str, Base] = {}  # by part
         self.since = (
-            ""  # the entry id of that switch; while a part is fallen, of the one it fell after
+            ""  # entry id of the last switch; while a part is fallen, of the one it fell after
         )
-        self.fallen: Json = {}  # by part: {"was", "is"}, while it is fallen
+        self.fallen: Json = {}  # by part: {"task", "was", "is", "rows", "at"}
         self.gave_up = (
             ""  # the switch before which nothing was found to go back to; not part of the state
         )
@@ -37,42 +58,111 @@ class Guard:
     @property
     def held(self) -> str:
         """Why promotions should be held back, or nothing."""
-        told = [f"{part} fell from {one['was']:.4f} to {one['is']:.4f}" for part, one in self.fallen.items()]  # fmt: skip
-        return f"after the switch at {self.since}: {'; '.join(told)}" if told else ""
+        told = [f"{part} fell from {fall['was']:.4f} to {fall['is']:.4f}" for part, fall in self.fallen.items()]  # fmt: skip
+        return f"after the switch at {self.since or 'the start'}: {'; '.join(told)}" if told else ""
 
-    def evaluated(self, scored: Json, tolerances: Mapping[str, float]) -> None:
-        """The hold-outs were scored (`Engine.score`)."""
-        before = set(self.fallen)
-        self.fallen = {
-            part: {"was": was, "is": scored["parts"][part]}
-            for part, was in self.base.items()
-            if part in scored["parts"]
-            and scored["part_rows"].get(part, 0) >= self.min_rows
-            and scored["parts"][part] < was - tolerances.get(part.partition("/")[0], 0.0)
-        }
-        self.is_new = bool(set(self.fallen) - before)
+    def evaluated(
+        self, scored: Scored, tolerances: Mapping[str, float], entry_id: str, step: int
+    ) -> None:
+        """Some or all tasks were scored."""
+        before = dict(self.fallen)
+        for name, part in scored.parts.items():
+            paired = self._paired(name, part)
+            tolerance = tolerances.get(part.task, 0.0)
+            if paired is not None and self._is_down(name, paired, tolerance):
+                at = self.fallen.get(name, {}).get("at", entry_id)
+                self.fallen[name] = {
+                    "task": part.task, "was": paired.was, "is": paired.score, "rows": paired.rows, "at": at,
+                }  # fmt: skip
+            elif paired is not None or self._is_back(name, part, tolerance):
+                self.fallen.pop(name, None)
+            if name not in self.fallen and self._is_old(name, paired, step):
+                self._renew(name, part, step)
+        self.is_new = bool(self.fallen.keys() - before.keys())
         self.has_recovered = bool(before) and not self.fallen
 
-    def switched(self, scored: Json, tolerances: Mapping[str, float], entry_id: str) -> None:
+    def switched(
+        self, scored: Scored, tolerances: Mapping[str, float], entry_id: str, step: int
+    ) -> None:
         """A task switch was applied: an evaluation too, and the base of those that follow.
 
         What is fallen keeps the base it fell from, so a further switch does not make a loss the new normal, and the
         switch after which it fell is still the one to go back to.
         """
-        self.evaluated(scored, tolerances)
-        kept = {part: self.fallen[part]["was"] for part in self.fallen}
-        self.base = {**scored["parts"], **kept}
-        if not kept:
+        self.evaluated(scored, tolerances, entry_id, step)
+        self.base = {name: base for name, base in self.base.items() if name in self.fallen}
+        for name, part in scored.parts.items():
+            if name not in self.fallen:
+                self._renew(name, part, step)
+        if not self.fallen:
             self.since = entry_id
 
-    def resume(self, base: Mapping[str, float], since: str) -> None:
-        """What came since was left out: go on comparing with these scores, as if there had been a switch just now."""
+    def accept(self, task: str) -> None:
+        """What the task is at its next evaluation is its measure from then on."""
+        for name in [name for name, base in self.base.items() if base.task == task]:
+            del self.base[name]
+        self.fallen = {name: fall for name, fall in self.fallen.items() if fall["task"] != task}
+
+    def forget(self, task: str) -> None:
+        """The task is gone."""
+        self.accept(task)
+
+    def resume(self, base: Mapping[str, Base], since: str) -> None:
+        """What came since was left out: go on comparing with these errors, as if there had been a switch just now."""
         self.base, self.since, self.fallen = dict(base), since, {}
 
-    def state(self) -> Json:
-        return {"base": dict(self.base), "since": self.since, "fallen": dict(self.fallen)}
+    def _paired(self, name: str, part: Part) -> Paired | None:
+        """A part against its base; None without one, or with too few rows in common."""
+        base = self.base.get(name)
+        if base is None:
+            return None
+        return base.rows.compare(part.id_H, part.errors, self.min_rows)
 
-    def load_state(self, state: Json) -> None:
-        self.base, self.since = dict(state["base"]), str(state["since"])
-        self.fallen = dict(state["fallen"])
+    def _is_down(self, name: str, paired: Paired, tolerance: float) -> bool:
+        """Whether it has fallen, or has not got up again."""
+        level = RECOVERED if name in self.fallen else FALSE_ALARMS / len(self.base)
+        return paired.loss > tolerance and paired.chance <= level
+
+    def _is_back(self, name: str, part: Part, tolerance: float) -> bool:
+        """Whether a part whose errors are not known (a state of before says scores only) is as good as it was."""
+        fall = self.fallen.get(name)
+        if fall is None or name in self.base or part.score is None:
+            return False
+        return part.score >= fall["was"] - tolerance
+
+    def _is_old(self, name: str, paired: Paired | None, step: int) -> bool:
+        base = self.base.get(name)
+        return base is None or paired is None or step - base.step >= RENEW_STEPS
+
+    def _renew(self, name: str, part: Part, step: int) -> None:
+        self.base[name] = Base(part.task, step, RowBase(part.id_H, part.errors.error_H))
+
+    def state(self) -> tuple[dict[str, np.ndarray], Json]:
+        """Arrays `guard-<n>/...` and JSON."""
+        arrays: dict[str, np.ndarray] = {}
+        bases: list[Json] = []
+        for number, (name, base) in enumerate(self.base.items()):
+            arrays |= {
+                f"guard-{number}/id": base.rows.id_H,
+                f"guard-{number}/error": base.rows.error_H,
+            }
+            bases.append({"part": name, "task": base.task, "step": base.step})
+        return arrays, {"bases": bases, "since": self.since, "fallen": dict(self.fallen)}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], state: Json) -> None:
+        """Take over a state; one of before knows scores by part, with which rows cannot be compared."""
+        self.since = str(state["since"])
+        self.base = {
+            base["part"]: Base(
+                base["task"],
+                int(base["step"]),
+                RowBase(arrays[f"guard-{k}/id"], arrays[f"guard-{k}/error"]),
+            )
+            for k, base in enumerate(state.get("bases", ()))
+        }
+        blank = {"rows": 0, "at": self.since}
+        self.fallen = {
+            name: {"task": name.partition("/")[0], **blank, **fall}
+            for name, fall in state["fallen"].items()
+        }
         self.is_new = self.has_recovered = False

@@ -191,7 +191,6 @@ class Health:
         self.count("snapshots_published")
         verdict = published.verdict or {}
         self.count(str(verdict.get("decision", "unjudged")))
-        self.learned.measured(published.scores or {})
         self.last_snapshot = {
             "version": published.version,
             "at": vitals.now(),

@@ -43,12 +43,6 @@ def control_id(epoch: int, watermark: str, kind: str) -> str:
     return _digest((str(epoch).encode(), watermark.encode(), kind.encode())).hex()
 
 
-def hold_out_key(seed: int, task: str, source: str, event_id: str) -> int:
-    """The 64-bit base from which each row of an event draws whether it is held out."""
-    parts = (str(seed).encode(), task.encode(), source.encode(), event_id.encode())
-    return int.from_bytes(_digest(parts)[:8], "little")
-
-
 def _digest(parts: tuple[bytes, ...]) -> bytes:
     *small, last = parts  # the last one may be large and is not copied
     # Lengths keep ("ab", "c") apart from ("a", "bc").

@@ -23,27 +23,18 @@ class Learned:
         self.scores: dict[str, float] = {}
         self.matrix: Json = {}
         self._rows: Sequence[Json] = ()
-        self._last_switch: Json = {}
-        self._last_evaluation: Json = {}
-
-    def scored(self, scores: Mapping[str, float | None]) -> None:
-        """Hold-outs were scored: the primary metric of each task, None where it is not defined."""
-        known = {task: score for task, score in scores.items() if score is not None}
-        self.scores = {**self.scores, **known}
-
-    def measured(self, scores: Mapping[str, Mapping[str, float | None]]) -> None:
-        """The same from all metrics of each task, of which the first stands for it."""
-        self.scored({task: next(iter(found.values()), None) for task, found in scores.items()})
+        self.evaluation: Json = {}
+        self._evaluated: tuple[int, int] | None = None
 
     def look(self, machine: LogMachine) -> None:
         """Take what is new; reading a loss is the only wait for the device."""
         tasks = machine.engine.tasks
-        if machine.last_switch is not self._last_switch:
-            self._last_switch = machine.last_switch
-            self.scored(machine.last_switch.get("scores", {}))
-        if machine.last_evaluation is not self._last_evaluation:
-            self._last_evaluation = machine.last_evaluation
-            self.scored(machine.last_evaluation.get("scores", {}))
+        here = (id(machine.evaluation), machine.evaluation.changes)
+        if here != self._evaluated:
+            self._evaluated = here
+            self.evaluation = machine.evaluation.to_dict()
+            told = self.evaluation.get("tasks", {})
+            self.scores = {n: x["score"] for n, x in told.items() if x["score"] is not None}
         if machine.engine.matrix_rows is not self._rows:
             self._rows = machine.engine.matrix_rows
             self.matrix = _shown(machine.engine.matrix(present=False))

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from daemon.reader import Reader
     from daemon.types import Entry, EventSource, Json, Request
 
-BARRIER_S = (
-    0.02  # how often a busy loop looks up; commands and finished checkpoints wait at most this long
-)
+# s; how often a busy loop looks up: commands and finished checkpoints wait at most this long
+BARRIER_S = 0.02
 IDLE_S = 0.1  # how long an idle loop sleeps on the log at a time
 FENCE_S = 1.0  # how often the server is asked whether anything was lost
 SCORING = (b"mtl.task.switch.v1", b"mtl.control.v1")  # may score every hold-out
@@ -286,6 +285,7 @@ class Loop:
             self._next_renewal = now + self._config.lease_ttl_s / 3
             self.source.renew()
         self.durability.commit(self)
+        self.steering.score_more()
 
     def _look_around(self) -> None:
         """The part of a barrier that needs no server."""

@@ -10,28 +10,30 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from daemon.batcher import Batcher, held_out_rows
+from daemon.batcher import Batcher
 from daemon.dedup import Ring
 from daemon.errors import BadEvent
+from daemon.evaluation import Evaluation
 from daemon.events import parse
 from daemon.guard import Guard
 from daemon.identity import event_key
 from daemon.outbox import Outbox, dead_letter, declared_rows
 from daemon.phases import Phases
+from daemon.prepared import prepared
 from daemon.types import Counters
 from mtl_engine.errors import BadRows, EngineError
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from torch import Tensor
 
     from daemon.config import Stream
     from daemon.types import Entry, Envelope, Json, Limits, Payload
     from mtl_engine.engine import Engine
+    from mtl_engine.evaluate import Scored
     from mtl_engine.types import Rows
 
 OWN_SOURCE = b"mtld"  # of the decisions that the daemon writes into its own log
@@ -45,7 +47,7 @@ class LogMachine:
     """
 
     def __init__(
-        self, engine: Engine, stream: Stream, limits: Limits, seed: int, guard: Guard | None = None, phases: Phases | None = None
+        self, engine: Engine, stream: Stream, limits: Limits, guard: Guard | None = None, phases: Phases | None = None
     ) -> None:  # fmt: skip
         self.engine = engine
         self.guard = guard if guard is not None else Guard(min_rows=1)
@@ -57,11 +59,11 @@ class LogMachine:
         self.counters = Counters()
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
-        self.last_evaluation: Json = {}
+        self.evaluation = Evaluation()
+        self.accepted: dict[str, str] = {}  # by task: the entry at which its level was accepted
         self.entry_id = ""  # where in the log it stands
         self.last_losses: Mapping[str, Tensor] = {}  # of the last step, on the device
         self._limits = limits
-        self._seed = seed
 
     # -- the two moves -------------------------------------------------------------------------------------
 
@@ -103,31 +105,14 @@ class LogMachine:
     # -- what an event may do (the Machine protocol) ---------------------------------------------------------
 
     def data(self, envelope: Envelope, payload: Payload) -> None:
-        """Accept the rows of one event: some are held out, the rest wait for their batch."""
-        rows = self._prepared(envelope, payload)
-        task = envelope.subject or min(rows.targets)
-        fraction = self.engine.tasks[task].holdout if payload.labels else 0.0
-        held = held_out_rows(self._seed, task, envelope.source, envelope.id, len(rows), fraction)
-        self.counters.accepted_events += 1
-        if held.any():
-            self.engine.keep_held_out(rows.take(np.flatnonzero(held)))
-            self.counters.held_out_rows += int(held.sum())
-            rows = rows.take(np.flatnonzero(~held))
+        """Accept the rows of one event: some are held out by their content, the rest wait for their batch."""
+        rows = prepared(self.engine, envelope, payload)
         if not payload.labels:
             self.counters.unlabelled_rows += len(rows)
+        self.counters.accepted_events += 1
+        rows, held = self.engine.judge.split(rows, self.entry_id)
+        self.counters.held_out_rows += held
         self.batcher.enter(rows)
-
-    def _prepared(self, envelope: Envelope, payload: Payload) -> Rows:
-        labels = payload.labels
-        if envelope.subject is not None:
-            own = labels.get(envelope.subject)
-            if own is None:
-                return self.engine.prepare(envelope.subject, payload.x)
-            return self.engine.prepare(envelope.subject, payload.x, own.y, own.mask, own.weight)
-        masks = {task: label.mask for task, label in labels.items() if label.mask is not None}
-        weights = {task: label.weight for task, label in labels.items() if label.weight is not None}
-        targets = {task: label.y for task, label in labels.items()}
-        return self.engine.prepare(None, payload.x, targets, masks or None, weights or None)
 
     def add_task(self, spec: Json) -> None:
         """Declare a task; declaring the same one again changes nothing, another one of that name is refused."""
@@ -152,12 +137,12 @@ class LogMachine:
         scored = self._score()
         self.engine.switch_task(task, phase, scored)
         self.phases.begin(task)
-        self.guard.switched(scored, self._tolerances(), self.entry_id)
+        self.guard.switched(scored, self._tolerances(), self.entry_id, self.engine.step_count)
         self.last_switch = {
             "task": task,
             "phase": phase,
             "step": self.engine.step_count,
-            "scores": scored["scores"],
+            "scores": scored.primary,
         }
         self._journal("task_switched", self.last_switch)
         self._tell_guard()
@@ -174,6 +159,9 @@ class LogMachine:
         self.flush()
         self.engine.remove_task(task)
         self.phases.forget(task)
+        self.guard.forget(task)
+        self.evaluation.forget(task)
+        self.accepted.pop(task, None)
         self._journal("task_retired", {"task": task})
 
     def control(self, kind: str, detail: Json) -> None:
@@ -181,14 +169,16 @@ class LogMachine:
         if kind == "flush":
             self.flush()
         elif kind == "evaluate":
-            self.guard.evaluated(self._score(), self._tolerances())
-            self._tell_guard()
+            self._evaluate(str(detail.get("tasks") or ""))
         elif kind == "phase":
             self._begin_phase(str(detail.get("task")), str(detail.get("phase")))
+        elif kind == "accept":
+            self._accept(str(detail.get("task")))
         else:
+            allowed = "'flush', 'evaluate', 'phase' and 'accept'"
             raise BadEvent(
                 "unknown_control",
-                f"control kind {kind!r} is not known, allowed are 'flush', 'evaluate' and 'phase' (detail: {detail})",
+                f"control kind {kind!r} is not known, allowed are {allowed} (detail: {detail})",
             )
 
     def flush(self) -> None:
@@ -224,10 +214,24 @@ class LogMachine:
             self._journal("drift_detected", {"task": task, "phase": phase, **found})
             self.switch_task(task, phase)
 
-    def _score(self) -> Json:
-        """Score every hold-out; what is pending stays pending, since scoring changes nothing that is learned."""
-        scored = self.engine.score()
-        self.last_evaluation = {key: scored[key] for key in ("step", "scores", "parts")}
+    def _evaluate(self, tasks: str) -> None:
+        """Score these tasks, named with commas between them, or all; those that are gone meanwhile are passed over."""
+        names = [name for name in tasks.split(",") if name in self.engine.tasks] if tasks else None
+        scored = self._score(names)
+        self.guard.evaluated(scored, self._tolerances(), self.entry_id, self.engine.step_count)
+        self._tell_guard()
+
+    def _accept(self, task: str) -> None:
+        """The operator takes a task's present level as the measure: for the guard, and for the gate's next verdict."""
+        self._known(task)
+        self.guard.accept(task)
+        self.accepted[task] = self.entry_id
+        self._journal("level_accepted", {"task": task})
+
+    def _score(self, tasks: Sequence[str] | None = None) -> Scored:
+        """Score judge rows; what is pending stays pending, since scoring changes nothing that is learned."""
+        scored = self.engine.judge.score(tasks)
+        self.evaluation.scored(scored, {}, self.entry_id, self.engine.step_count)
         return scored
 
     def _tolerances(self) -> dict[str, float]:
@@ -272,13 +276,15 @@ class LogMachine:
         """Everything but the engine and the ring: arrays, and JSON that is a function of the log."""
         arrays, pending = self.batcher.state()
         watched, phases = self.phases.state()
-        return arrays | watched, {
+        guarded, guard = self.guard.state()
+        return arrays | watched | guarded, {
             "pending": pending,
             "counters": asdict(self.counters),
             "ring_added": self.ring.added,
             "last_switch": self.last_switch,
-            "last_evaluation": self.last_evaluation,
-            "guard": self.guard.state(),
+            "evaluation": self.evaluation.state(),
+            "accepted": dict(self.accepted),
+            "guard": guard,
             "phases": phases,
         }
 
@@ -286,6 +292,7 @@ class LogMachine:
         self.batcher.load_state(arrays, meta["pending"])
         self.counters = Counters(**meta["counters"])
         self.last_switch = meta["last_switch"]
-        self.last_evaluation = meta["last_evaluation"]
-        self.guard.load_state(meta["guard"])
+        self.evaluation.load_state(meta.get("evaluation", {}))
+        self.accepted = dict(meta.get("accepted", {}))
+        self.guard.load_state(arrays, meta["guard"])
         self.phases.load_state(arrays, meta["phases"])

@@ -16,6 +16,7 @@ from daemon.config import Gate
 from daemon.durable import sync_directory
 from daemon.errors import DaemonError, IntegrityError
 from daemon.failpoints import reach
+from daemon.measures import Measures
 from mtl_engine import snapshot
 from mtl_engine.errors import EngineError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from daemon.cut import Process
     from daemon.machine import LogMachine
     from daemon.types import Json
+    from mtl_engine.paired import Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Publication:
         self.models = models
         self._settings = settings
         self._gate = gate if gate is not None else Gate()
+        self.measures = Measures(settings.keep)
         self._asked = ""
         self._outcomes: list[Published] = []
 
@@ -85,25 +88,46 @@ class Publication:
         reason, self._asked = self._asked, ""
         return {"version": version, "reason": reason}
 
-    def verdict(self, machine: LogMachine, held: str) -> Json:
-        """What the gate says of the model as it is now; `held` is why the guard holds promotions back."""
-        engine, champion = machine.engine, None
-        scored = engine.score()
-        scores, rows = dict(scored["scores"]), dict(scored["rows"])
+    def judge(self, intent: Json, machine: LogMachine, held: str) -> None:
+        """Put the gate's verdict on the model as it is now into the intent, and freeze the judge rows of now with it.
+
+        `held` is why the guard holds promotions back.
+        """
+        engine, measures = machine.engine, self.measures
+        champions: dict[str, Paired] = {}
+        bests: dict[str, Paired] = {}
+        waived: list[str] = []
         try:
-            name = releases.target(self.models, "champion")
-            if name is not None:
-                said = releases.manifest(self.models / name)
-                met = engine.contest(self.models / name)
-                scores |= {task: one["score"] for task, one in met.items()}
-                rows |= {task: one["rows"] for task, one in met.items()}
-                rivals = {task: one["rival"] for task, one in met.items()}
-                champion = gate.Champion(int(said["version"]), rivals, said.get("verdict") or {})
+            self._follow(machine)
+            champions, bests, waived = measures.meet(engine.judge, machine.accepted)
         except (DaemonError, EngineError) as error:
             held = f"the champion cannot be read ({error}); see `mtld snapshot verify champion`"
-        tolerances = {name: task.tolerance for name, task in engine.tasks.items()}
-        candidate = gate.Candidate(scores, rows, tolerances, engine.weights_finite(), held)
-        return gate.judge(candidate, champion, self._gate)
+        candidate = gate.Candidate(
+            tolerances={name: task.tolerance for name, task in engine.tasks.items()},
+            is_finite=engine.weights_finite(),
+            held=held,
+            champion=measures.champion,
+            against_champion={name: paired.to_dict() for name, paired in champions.items()},
+            against_best={name: paired.to_dict() for name, paired in bests.items()},
+            accepted=waived,
+        )
+        intent["verdict"] = gate.judge(candidate, self._gate)
+        aliases = [releases.target(self.models, alias) for alias in releases.ALIASES]
+        named = [int(name.removeprefix("v")) for name in aliases if name is not None]
+        version, verdict = int(intent["version"]), intent["verdict"]
+        measures.add(version, engine.judge, machine.entry_id, verdict, named)
+
+    def _follow(self, machine: LogMachine) -> None:
+        """Whoever is champion now, by the gate or by hand, is who the next candidate meets."""
+        name = releases.target(self.models, "champion")
+        if name is None:
+            self.measures.follow(None, machine.engine.judge, "", "")
+            return
+        path = self.models / name
+        said = releases.manifest(path)
+        self.measures.follow(
+            int(said["version"]), machine.engine.judge, path, str(said.get("watermark") or "")
+        )
 
     def carry_out(
         self, intent: Json | None, machine: LogMachine, header: Json

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from daemon.checkpoint_store import Recovered
+    from daemon.guard import Base
     from daemon.loop import Loop
     from daemon.reader import Position
     from daemon.types import Bounds, Json
@@ -35,7 +36,7 @@ class Plan:
     skip_to_now: bool = False  # leave out everything up to now
     by: str = ""
     reason: str = ""
-    guarded: Mapping[str, float] | None = None  # scores that the guard goes on comparing with
+    guarded: Mapping[str, Base] | None = None  # what the guard goes on comparing with
 
 
 def look(loop: Loop, plan: Plan) -> Json:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from daemon import rollback
 from daemon.errors import Refused
+from daemon.identity import FIRST_ID, id_tuple
 from daemon.rollback import Plan
 from daemon.types import SCHEDULE
+from mtl_engine.judge import chunks
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,6 +31,9 @@ DRAIN_COMMIT_S = (
 )
 DRAIN_TRIES = (
     3  # failed checkpoints after which a drain ends all the same, on the checkpoint before
+)
+SCORED_ROWS = (
+    1000  # judge rows that one decision to evaluate scores: it stops training for some 10 ms
 )
 MATRIX_ROWS = 32  # of the accuracy matrix in an answer, the newest
 
@@ -48,6 +53,10 @@ class Steering:
         self._rollbacks: list[tuple[Request, Plan]] = []
         self._report: Json = {}
         self._reported_at: tuple[int, str, int] | None = None  # epoch, watermark, step
+        self._to_score: list[
+            list[str]
+        ] = []  # tasks of the evaluation under way that wait for their turn
+        self._scored_by = FIRST_ID  # its last decision
         self._wake = threading.Event()
         self.is_drained = False
         self.exit_code = 0
@@ -130,12 +139,32 @@ class Steering:
         return None
 
     def score(self, request: Request) -> Json | None:
-        """Write the decision to score every hold-out into the log, unless nothing was learned since the last time."""
+        """Have every hold-out scored, some tasks at a time, unless nothing was learned since the last time."""
         del request
-        loop = self._loop
-        if loop.machine.last_evaluation.get("step") == loop.machine.engine.step_count:
+        machine = self._loop.machine
+        counts = machine.engine.judge.counts()
+        if self._to_score or machine.evaluation.is_of(machine.engine.step_count, counts):
             return {"appended": None}
-        return {"appended": loop.decide("evaluate")}
+        self._to_score = chunks(counts, SCORED_ROWS)
+        return {"appended": self._score_some()}
+
+    def score_more(self) -> None:
+        """Write the next decision to score some tasks, once the last one was carried out: training goes on in between."""
+        if self._to_score and id_tuple(self._loop.reader.position.id) >= id_tuple(self._scored_by):
+            self._score_some()
+
+    def _score_some(self) -> str:
+        self._scored_by = self._loop.decide("evaluate", tasks=",".join(self._to_score[0]))
+        self._to_score.pop(0)
+        return self._scored_by
+
+    def accept(self, request: Request) -> Json | None:
+        """Write the decision into the log that a task's present level is its measure from now on."""
+        task = str(request.args["task"])
+        tasks = self._loop.machine.engine.tasks
+        if task not in tasks:
+            raise Refused(f"no task {task!r}; there are {', '.join(tasks) or 'none'}")
+        return {"task": task, "appended": self._loop.decide("accept", task=task)}
 
     def roll_back(self, request: Request) -> Json | None:
         """Plan it, or have it done before the next entry is read; answered once it is durable."""
@@ -164,7 +193,8 @@ class Steering:
         return done
 
     def rolled_back(self) -> None:
-        """The weights are older ones: what diverged is gone."""
+        """The weights are older ones: what diverged is gone, and so is an evaluation under way."""
+        self._to_score = []
         self._diverged = ""
 
     def promote(self, request: Request) -> Json | None:

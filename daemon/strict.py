@@ -87,3 +87,12 @@ def refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str) -
         if key not in names:
             place = f"{where}.{key}" if where else key
             raise ConfigError(f"unknown setting {place!r}: {nearest(key, names)}")
+
+
+def jsonable(value: object) -> object:
+    """Settings as JSON."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(one) for key, one in cast("Json", value).items()}
+    if isinstance(value, list):
+        return [jsonable(one) for one in cast("list[Any]", value)]
+    return str(value) if isinstance(value, Path) else value

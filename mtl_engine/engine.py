@@ -14,6 +14,9 @@ from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.components import Spec, build
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
+from mtl_engine.evaluate import Scored
+from mtl_engine.heldout import KINDS
+from mtl_engine.judge import Judge
 from mtl_engine.model import Model
 from mtl_engine.names import unknown
 from mtl_engine.optim import Optimizer
@@ -30,7 +33,6 @@ from mtl_engine.weightings import WEIGHTINGS
 
 _WEIGHTS = ("ema", "raw")
 _PRECISIONS = ("fp32", "bf16")
-_ROW = ("task", "phase", "step", "scores", "parts")  # of the accuracy matrix
 
 
 class Engine:
@@ -39,6 +41,7 @@ class Engine:
     Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else raw weights, SGD
     at 0.03 and a `clip_norm` of 10. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`, `clip_norm` and
     `teacher_every` are described in `settings.Settings`, `buffer_dir` in `columns.Place`: a folder for what memory cannot hold.
+    `salt` keeps secret which rows are held out (`splitting`); without one the seed tells it.
     """
 
     def __init__(  # noqa: PLR0913  (the constructor is the configuration)
@@ -63,6 +66,7 @@ class Engine:
         precision: str = "fp32",
         num_threads: int = 2,
         seed: int = 0,
+        salt: str | None = None,
     ) -> None:
         advised = RECOMMENDED.get(
             strategy if isinstance(strategy, str) else str(strategy.get("name")), {}
@@ -98,7 +102,7 @@ class Engine:
             ),
         )
         self._trainer.averages(ema_decay, published=weights == "ema")
-        self._held_out, self._matrix = evaluate.HeldOut(registry, seed), evaluate.Matrix()
+        self.judge = Judge(self._trainer, seed, f"seed {seed}" if salt is None else salt)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Engine:
@@ -131,7 +135,7 @@ class Engine:
         """Forget a task: head, replayed rows, hold-outs, labels; rows of other tasks stay."""
         task = self._trainer.registry.remove(name)
         staging.forget(self._trainer, name, task.number)
-        self._held_out.remove_task(name)
+        self.judge.remove_task(name)
 
     def update_task(self, name: str, **changes: Any) -> None:
         """Change share, min_share, loss_weight or tolerance."""
@@ -164,27 +168,29 @@ class Engine:
         """`prepare` and `step` in one."""
         return self._trainer.step([self.prepare(task, x, y, mask, weight)])
 
-    def keep_held_out(self, rows: Rows) -> None:
-        """Keep prepared rows for scoring; they must not be passed to `step`."""
-        self._held_out.keep(rows, self.step_count)
+    def hold_out(
+        self, task: str | None, x: Any, y: Any, mask: Any = None, kind: str | None = None
+    ) -> None:
+        """Keep rows for scoring: at most 500 a task and kind, the same number of every class.
 
-    def hold_out(self, task: str | None, x: Any, y: Any, mask: Any = None) -> None:
-        """Keep rows for scoring: at most 500 a task, the same number of every class."""
-        self._held_out.keep(self.prepare(task, x, y, mask), self.step_count)
+        Kinds are "judge" (every score comes from these) and "select"; None = half and half, by content.
+        """
+        check_choice("kind", kind or "judge", KINDS)
+        self.judge.keep(self.prepare(task, x, y, mask), kind)
 
     def switch_task(
-        self, task: str, phase: str | None = None, scored: Json | None = None
+        self, task: str, phase: str | None = None, scored: Scored | None = None
     ) -> SwitchReport:
-        """End a phase: score the hold-outs (or take what `score` found), make the model the teacher, focus on `task`."""
+        """End a phase: score the hold-outs (or take what `judge.score` gave), make the model the teacher, focus on `task`."""
         self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
-        row = self._row(*self._scores()) if scored is None else {key: scored[key] for key in _ROW}
+        row = self.judge.row(self.judge.score() if scored is None else scored)
         if self.step_count:
-            self._matrix.add(row)
+            self.judge.matrix.add(row)
         self._trainer.refresh_teacher()
         self._trainer.focus = (task, phase)
         self._trainer.replay.shares_changed()
-        self._held_out.enter(task, phase)
+        self.judge.held_out.enter(task, phase)
         task_before, phase_before = before or (None, None)
         return SwitchReport(task, phase, task_before, phase_before, self.step_count, row["scores"])
 
@@ -197,22 +203,8 @@ class Engine:
         self._trainer.refresh_teacher()
 
     def evaluate_held_out(self) -> dict[str, Scores]:
-        """Metrics of every task on its hold-outs; None where one is not defined on them."""
-        return self._scores()[0]
-
-    def score(self) -> Json:
-        """The hold-outs now: `step`, `scores` by task and by `parts` (a task's rows of one phase), their `rows`."""
-        rows, part_rows = self._held_out.counts()
-        return {**self._row(*self._scores()), "rows": rows, "part_rows": part_rows}
-
-    def contest(self, path: str | Path) -> dict[str, Json]:
-        """`score`, `rival` and `rows` by task: this model and a published snapshot on the hold-outs of the snapshot's time."""
-        rival, trainer = snapshot.load(path), self._trainer
-        theirs = rival.registry
-        kinds = {name: task.kind for name, task in theirs.tasks.items()
-                 if trainer.registry.form(name) == theirs.form(name) is not None}  # fmt: skip
-        step = int(rival.manifest["step"])
-        return self._held_out.contest(trainer.model, trainer.weights(), rival.model, kinds, step)
+        """Metrics of every task on its judge rows; None where one is not defined on them."""
+        return self.judge.score().scores
 
     def evaluate(self, task: str, x: Any, y: Any) -> Scores:
         """Metrics on other rows, None where undefined; a label never seen counts as wrong. Changes no state."""
@@ -233,18 +225,23 @@ class Engine:
 
     def matrix(self, *, present: bool = True) -> Json:
         """The accuracy matrix, average accuracy, forgetting and backward transfer; with a row for the `present`."""
-        return self.report()["matrix"] if present else self._matrix.report()
+        return self.report()["matrix"] if present else self.judge.matrix.report()
 
     @property
     def matrix_rows(self) -> Sequence[Json]:
         """The rows that are kept, oldest first; another object once one was added."""
-        return self._matrix.rows
+        return self.judge.matrix.rows
 
     def report(self) -> Json:
         """All metrics of every hold-out now (`scores`, by task) and the `matrix`, from one pass over the hold-outs."""
-        whole, parts = self._scores()
-        row = self._row(whole, parts) if self.step_count else None
-        return {"step": self.step_count, "scores": whole, "matrix": self._matrix.report(row)}
+        scored = self.judge.score()
+        row = self.judge.row(scored) if self.step_count else None
+        return {
+            "step": self.step_count,
+            "scores": scored.scores,
+            "rows": scored.rows,
+            "matrix": self.judge.matrix.report(row),
+        }
 
     def describe(self) -> Json:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
@@ -256,17 +253,21 @@ class Engine:
 
     def state_dict(self) -> EngineState:
         """Everything needed to go on, as live references: copy them before the next step."""
-        return staging.state(self._trainer, self._held_out, self._matrix)
+        return staging.state(self._trainer, self.judge)
 
     def load_state_dict(self, state: EngineState) -> None:
         """Become the engine that `state` was taken from; StateError when it does not fit these settings."""
-        staging.load(state, self._trainer, self._held_out, self._matrix)
+        staging.load(state, self._trainer, self.judge)
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
         trainer = self._trainer
         tensors, tasks = snapshot.stage(trainer.model, trainer.weights(), trainer.registry)
-        told = {"weights": self.weights, "step": self.step_count, "scores": self._scores()[0]}
+        told = {
+            "weights": self.weights,
+            "step": self.step_count,
+            "scores": self.judge.score().scores,
+        }
         return tensors, tasks, told
 
     def snapshot(self, path: str | Path) -> Json:
@@ -281,20 +282,3 @@ class Engine:
         if not self._trainer.model.columns(task):
             raise EngineError(f"task {task} has no head yet: train it on labelled rows first")
         return evaluate.outputs(self._trainer.model, self._trainer.weights(), task, rows)
-
-    def _scores(self) -> tuple[dict[str, Scores], dict[str, float]]:
-        trainer = self._trainer
-        return self._held_out.scores(trainer.model, trainer.weights(), trainer.step_count)
-
-    def _row(self, whole: Mapping[str, Scores], parts: Mapping[str, float]) -> Json:
-        """A row of the accuracy matrix for the present, named after the phase that is ending."""
-        tasks = self._trainer.registry.tasks
-        scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
-        task, phase = self.focus or (None, None)
-        return {
-            "task": task,
-            "phase": phase,
-            "step": self.step_count,
-            "scores": scores,
-            "parts": parts,
-        }

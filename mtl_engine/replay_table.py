@@ -85,7 +85,7 @@ class ReplayTable:
             return False
         taken = self.slots.replace(self.slots.policy.key_B(owner, class_B).tolist(), draws)
         if taken:
-            self._keep(rows, np.array([*taken]), np.array([*taken.values()]), outputs)
+            self.keep(rows, np.array([*taken]), np.array([*taken.values()]), outputs)
         return taken is not None
 
     def offer(
@@ -100,10 +100,10 @@ class ReplayTable:
         slot_B, changed = self.allocation.place(owner_B, class_B, uniform_B)
         kept = np.flatnonzero(slot_B >= 0)
         if kept.size:
-            self._keep(rows, slot_B[kept], offered[kept], outputs)
+            self.keep(rows, slot_B[kept], offered[kept], outputs)
         return changed
 
-    def _keep(self, rows: Rows, slot_N: Array, row_N: Array, outputs: Fresh) -> None:
+    def keep(self, rows: Rows, slot_N: Array, row_N: Array, outputs: Fresh) -> None:
         """Write some of the rows into different slots."""
         fresh = outputs(row_N)
         if self._is_new(rows, fresh):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_engine.errors import EngineError, StateError
-from mtl_engine.evaluate import HeldOut, Matrix
+from mtl_engine.judge import Judge
 from mtl_engine.state import EngineState, Segment, as_tensors
 from mtl_engine.teacher import Teacher
 from mtl_engine.trainer import Trainer
@@ -18,7 +18,7 @@ from mtl_engine.types import Json
 SCHEMA = 2
 
 
-def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
+def state(trainer: Trainer, judge: Judge) -> EngineState:
     meta: Json = {
         "schema": SCHEMA,
         "step_count": trainer.step_count,
@@ -26,7 +26,7 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
         "warm": dict(trainer.warm),
         "focus": None if trainer.focus is None else list(trainer.focus),
         "model": trainer.model.structure(),
-        "matrix": list(matrix.rows),
+        "matrix": list(judge.matrix.rows),
         "teacher": None,
         "average": None,
     }
@@ -36,7 +36,7 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
         "replay": trainer.replay.state(),
         "weighting": trainer.weighting.state(),
         "strategy": trainer.strategy.state(),
-        "held_out": held_out.state(),
+        "held_out": judge.held_out.state(),
     }.items():
         meta[name] = part
         tensors |= _named(name, values)
@@ -44,7 +44,7 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
         f"replay.{name}": Segment(*segment) for name, segment in trainer.replay.segments().items()
     }
     segments |= {
-        f"held_out.{name}": Segment(*segment) for name, segment in held_out.segments().items()
+        f"held_out.{name}": Segment(*segment) for name, segment in judge.held_out.segments().items()
     }
     if trainer.average is not None:
         meta["average"], values = trainer.average.state()
@@ -57,7 +57,7 @@ def state(trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> EngineState:
     return EngineState(meta, {name: value.detach() for name, value in tensors.items()}, segments)
 
 
-def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix) -> None:
+def load(found: EngineState, trainer: Trainer, judge: Judge) -> None:
     """Copies everything; on an error the engine is half loaded and must be thrown away."""
     meta = found.meta
     if meta.get("schema") != SCHEMA:
@@ -69,8 +69,8 @@ def load(found: EngineState, trainer: Trainer, held_out: HeldOut, matrix: Matrix
         raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
     tensors = {name: torch.as_tensor(value) for name, value in found.tensors.items()}
     try:
-        _load(meta, tensors, found.segments, trainer, held_out)
-        matrix.load_state(meta["matrix"])
+        _load(meta, tensors, found.segments, trainer, judge)
+        judge.matrix.load_state(meta["matrix"])
     except StateError:
         raise
     except (KeyError, IndexError, TypeError, RuntimeError, EngineError) as error:
@@ -84,7 +84,7 @@ def _load(
     tensors: Mapping[str, Tensor],
     segments: Mapping[str, Segment],
     trainer: Trainer,
-    held_out: HeldOut,
+    judge: Judge,
 ) -> None:
     device = trainer.model.device
     trainer.step_count, trainer.skipped_steps = int(meta["step_count"]), int(meta["skipped_steps"])
@@ -102,7 +102,7 @@ def _load(
     trainer.replay.load_state(
         meta["replay"], _arrays("replay", tensors), _segments("replay", segments)
     )
-    held_out.load_state(
+    judge.held_out.load_state(
         meta["held_out"], _arrays("held_out", tensors), _segments("held_out", segments)
     )
     if trainer.average is not None:

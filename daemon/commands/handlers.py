@@ -75,6 +75,7 @@ HANDLERS: dict[str, Handler] = {
     "checkpoint": _taking({}, lambda loop, request: loop.checkpoint(request)),
     "publish": _taking({}, lambda loop, request: loop.publish(request)),
     "score": _taking({}, lambda loop, request: loop.score(request)),
+    "accept": _taking({"task": str}, lambda loop, request: loop.accept(request), needs="task"),
     "rollback": _taking(
         {"seq": int, "skips": list, "skip_to_now": bool, "dry_run": bool, "reason": str},
         lambda loop, request: loop.roll_back(request),

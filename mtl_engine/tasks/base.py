@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtl_engine.errors import BadRows
 from mtl_engine.losses import Known, by_autograd
+from mtl_engine.paired import RowErrors
 from mtl_engine.types import Array, Json, Target
 
 Scores = dict[str, float | None]
@@ -101,11 +102,12 @@ class TaskType(ABC):
         """All metrics on some rows. `of_stream`: they are a sample by class, to be weighted as the stream's classes are."""
 
     @abstractmethod
-    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
-        """A metric row by row: numerators and denominators, float64 [H]; the metric is the ratio of their sums.
+    def row_errors(self, z_HC: Tensor, target: Target, metric: str) -> RowErrors:
+        """A metric of `scores` row by row, as a sample by class is weighted to the stream."""
 
-        What two models got on the same rows can so be compared row by row. A row without a label has 0 and 0.
-        """
+    def verdict_metric(self) -> str:
+        """The metric by which models of this task are compared now."""
+        return self.primary
 
     def count_held_out(self, target: Target) -> None:  # noqa: B027  (only some kinds count classes)
         """Labels of stream rows that are held out, which no step will `observe`."""
@@ -121,9 +123,17 @@ class TaskType(ABC):
         """Another model's outputs for the same task, `other` being its kind, as if they were this one's."""
         return self.standard(other.raw(z_HC))
 
-    def among(self, z_HC: Tensor, other: TaskType) -> Tensor:
-        """Outputs as if only what `other`, a kind of the same task, knows could be answered."""
+    def known(self) -> Json:
+        """What can be answered now, as JSON."""
+        return {}
+
+    def among(self, z_HC: Tensor, known: Json) -> Tensor:
+        """Outputs as if only what was `known` could be answered."""
         return z_HC
+
+    def renamed(self, target: Target, known: Json, now: Json) -> Target:
+        """Labels in the columns of one moment's `known` in those of another's; -1 = not known then."""
+        return target
 
     def group_B(self, target: Target) -> Array:
         """The replay group of each row within the task, int64 [B]; classes where there are classes."""

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from mtl_engine import losses
 from mtl_engine.errors import BadRows
+from mtl_engine.paired import RowErrors
 from mtl_engine.tasks.base import Scores, TaskType, both, present, weights
 from mtl_engine.tasks.class_counts import ClassCounts
 from mtl_engine.types import Array, Json, Target, TaskSpec
 from mtl_engine.vocabulary import Vocabulary, is_list
+
+UNEQUAL = 10  # times; beyond it accuracy says little of a rare class
 
 
 class Classification(TaskType):
@@ -153,16 +156,22 @@ class Classification(TaskType):
             "macro_recall": float(recall_K.mean()),
         }
 
-    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
-        """`accuracy` as the stream's classes are, or `macro_recall`; every class has its weight spread over its rows."""
+    def row_errors(self, z_HC: Tensor, target: Target, metric: str) -> RowErrors:
+        """`accuracy` with the stream's classes, or `macro_recall`: every class has its weight spread over its rows."""
         weight_H = target.ones().astype(np.float64)
+        wrong_H = np.ones(len(weight_H))
         if not weight_H.sum() or not z_HC.shape[1]:
-            return np.zeros(len(weight_H)), np.zeros(len(weight_H))
-        right_H = z_HC.argmax(1).numpy() == target.y
+            return RowErrors(wrong_H, wrong_H, np.zeros(len(weight_H)))
         class_K, row_H, weight_K = _by_class(target.y, weight_H)
         share_K = np.ones(len(class_K)) if metric == "macro_recall" else self.stream.share(class_K)
         share_H = (share_K / share_K.sum() / weight_K)[row_H] * weight_H
-        return share_H * right_H, share_H
+        return RowErrors((z_HC.argmax(1).numpy() != target.y).astype(np.float64), wrong_H, share_H)
+
+    def verdict_metric(self) -> str:
+        """Macro recall if the most frequent class of the stream comes over `UNEQUAL` times as often as the rarest."""
+        count_C = self.stream.ever_C[self.stream.ever_C > 0]
+        unequal = count_C.size > 1 and count_C.max() > UNEQUAL * count_C.min()
+        return "macro_recall" if unequal else self.primary
 
     def read(self, z_HC: Tensor, other: TaskType) -> Tensor:
         """By label, since another model may have met the labels in another order; what it does not know it never says."""
@@ -176,16 +185,20 @@ class Classification(TaskType):
         padded_HC = torch.nn.functional.pad(z_HC.float(), (0, 1), value=losses.CLOSED)
         return padded_HC[:, order]
 
-    def among(self, z_HC: Tensor, other: TaskType) -> Tensor:
-        if not isinstance(other, Classification):
-            raise TypeError(
-                f"{self.name} is a {type(other).__name__} there: ask only models of the same kind"
-            )
-        theirs = set(other.vocabulary.labels)
+    def known(self) -> Json:
+        return {"labels": list(self.vocabulary.labels)}
+
+    def among(self, z_HC: Tensor, known: Json) -> Tensor:
+        names = set(known["labels"])
         labels = self.vocabulary.labels[: z_HC.shape[1]]
         return z_HC.masked_fill(
-            torch.tensor([label not in theirs for label in labels]), losses.CLOSED
+            torch.tensor([label not in names for label in labels]), losses.CLOSED
         )
+
+    def renamed(self, target: Target, known: Json, now: Json) -> Target:
+        column = {label: k for k, label in enumerate(now["labels"])}
+        of_C = [column.get(label, -1) for label in known["labels"]]
+        return Target(np.array([*of_C, -1], target.y.dtype)[target.y], target.weight)
 
     def group_B(self, target: Target) -> Array:
         return target.y.astype(np.int64)

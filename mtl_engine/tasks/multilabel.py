@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtl_engine import losses
 from mtl_engine.errors import BadRows
+from mtl_engine.paired import RowErrors
 from mtl_engine.tasks.base import Scores, TaskType, both, matrix, present, weights
 from mtl_engine.types import Array, Json, Target, TaskSpec
 
@@ -124,12 +125,13 @@ class Multilabel(TaskType):
             "macro_recall": float(recall_C.mean()) if recall_C.size else None,
         }
 
-    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
-        """`f1`: twice the row's hits, and its answers and labels together."""
+    def row_errors(self, z_HC: Tensor, target: Target, metric: str) -> RowErrors:
+        """`f1`: 1 - F1 is the ratio of wrong answers to wrong ones and twice the hits."""
         given_HC = target.ones() > 0
         yes_HC, is_HC = (z_HC > 0).numpy() & given_HC, (target.y == 1) & given_HC
-        hits_H, all_H = (yes_HC & is_HC).sum(1), yes_HC.sum(1) + is_HC.sum(1)
-        return 2.0 * hits_H, all_H.astype(np.float64)
+        wrong_H = (yes_HC != is_HC).sum(1).astype(np.float64)
+        size_H = wrong_H + 2.0 * (yes_HC & is_HC).sum(1)
+        return RowErrors(wrong_H, size_H, np.ones(len(wrong_H)))
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         return {"width": self._width}, {"count_2C": self.count_2C}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtl_engine import losses, running
 from mtl_engine.errors import BadRows
+from mtl_engine.paired import RowErrors
 from mtl_engine.tasks.base import Scores, TaskType, both, finite, matrix, present, weights
 from mtl_engine.types import LARGEST, Array, Json, Target, TaskSpec
 from mtl_engine.vocabulary import is_list
@@ -113,14 +114,14 @@ class Regression(TaskType):
             }
         )
 
-    def outcomes(self, z_HC: Tensor, target: Target, metric: str) -> tuple[Array, Array]:
-        """`r2`: how much of its squared distance from the mean label a row's squared error leaves, and that distance."""
+    def row_errors(self, z_HC: Tensor, target: Target, metric: str) -> RowErrors:
+        """`r2`: the squared error, and the squared distance from the mean label."""
         given_HC = target.ones() > 0
         y_HC = target.y.astype(np.float64)
         mean_C = np.where(given_HC, y_HC, 0.0).sum(0) / np.maximum(given_HC.sum(0), 1)
-        spread_H = np.where(given_HC, (y_HC - mean_C) ** 2, 0.0).sum(1)
+        size_H = np.where(given_HC, (y_HC - mean_C) ** 2, 0.0).sum(1)
         error_H = np.where(given_HC, (self.raw(z_HC).numpy() - y_HC) ** 2, 0.0).sum(1)
-        return spread_H - error_H, spread_H
+        return RowErrors(error_H, size_H, np.ones(len(error_H)))
 
     def raw(self, z_BC: Tensor) -> Tensor:
         mean_C, deviation_C = self._units(z_BC)

@@ -79,7 +79,7 @@ def settings(tmp_path: Path) -> Config:
 def machine() -> LogMachine:
     """As the daemon makes it of these settings."""
     return LogMachine(
-        engine(teacher_every=2000), STREAM, Limits(), 0, Guard(20), Phases(Drift(seed=0))
+        engine(teacher_every=2000), STREAM, Limits(), Guard(20), Phases(Drift(seed=0))
     )
 
 

@@ -20,7 +20,7 @@ from daemon import app
 from daemon import cut as cutting
 from daemon.checkpoint_store import Recovered
 from daemon.checkpointer import Checkpointer, Cut, Failed, Written
-from daemon.config import Config, Publish, Stream
+from daemon.config import Config, HoldoutSettings, Publish, Stream
 from daemon.machine import LogMachine
 from daemon.reader import Position
 from daemon.sources.memory import MemoryLog, MemorySource
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from daemon.types import Json
 
 Fields = dict[str, str]
+SALT = "of the tests"
 
 
 def key_of(number: int, says: int = 0) -> bytes:
@@ -131,12 +132,12 @@ def flip_bit(path: Path, place: int) -> None:
 def engine(**more: Any) -> Engine:
     """A tiny engine: eight units, two dozen remembered rows."""
     settings = {"trunk": {"width": 8, "depth": 1}, "buffer_rows": 24, "replay_batch": 4}
-    return Engine.from_config({**settings, "device": "cpu", **more})
+    return Engine.from_config({**settings, "device": "cpu", "salt": SALT, **more})
 
 
 def machine(stream: Stream | None = None, **more: Any) -> LogMachine:
     """A machine around a tiny engine; batches of four rows."""
-    return LogMachine(engine(**more), stream or Stream(batch_size=4), Limits(), 0)
+    return LogMachine(engine(**more), stream or Stream(batch_size=4), Limits())
 
 
 def add_task(name: str = "a", **spec: Any) -> Fields:
@@ -256,6 +257,7 @@ def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config
     tables = {
         "stream": Stream(batch_size=4, linger_s=60.0),
         "publish": Publish(on_switch=False),
+        "holdout": HoldoutSettings(salt=SALT),
         **tables,
     }
     return Config(

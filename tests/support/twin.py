@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.config import load
+from daemon.guard import Guard
 from daemon.machine import LogMachine
+from daemon.salt import salt
 from daemon.types import Entry
 from mtl_engine.engine import Engine
 from tests.support.compare import saved
@@ -24,9 +26,13 @@ class Twin:
 
     def __init__(self, daemon: DaemonProcess) -> None:
         config = load(daemon.settings, {"state_dir": daemon.state})
-        engine = Engine.from_config({"teacher_every": config.stream.teacher_every, **config.engine})
-        seed = int(config.engine.get("seed", 0))
-        self.machine = LogMachine(engine, config.stream, config.limits, seed)
+        own = {
+            "teacher_every": config.stream.teacher_every,
+            "salt": salt(daemon.state, config.holdout.salt),
+        }
+        engine = Engine.from_config({**own, **config.engine})
+        guard = Guard(config.guard.min_rows)
+        self.machine = LogMachine(engine, config.stream, config.limits, guard)
         self._daemon = daemon
 
     def apply(self, entries: Iterable[Entry]) -> None:

@@ -1,0 +1,110 @@
+"""Judge rows frozen with a snapshot: what the gate compares later models on, row by row, however far the stream has gone.
+
+The hold-outs of today thin out as rows of yesterday are replaced; these do not. They hold the errors of the snapshot's own
+model, so that it need not be loaded again, and what it knew: classes that came later are not held against a later model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mtl_engine.evaluate import outputs
+from mtl_engine.heldout import HeldOut
+from mtl_engine.model import Model
+from mtl_engine.paired import Paired, RowErrors, compare
+from mtl_engine.registry import Registry
+from mtl_engine.types import Array, Json, Rows, Target
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenTask:
+    """One task's rows [H] with the errors of a model, what a row stands for, and the metric they are errors of."""
+
+    number: int  # of the task; another one of the same name is another task
+    metric: str
+    known: Json  # what the model could answer, as the task's kind tells it
+    rows: Rows
+    target: Target
+    error_H: Array
+    weight_H: Array
+
+    def __len__(self) -> int:
+        return len(self.error_H)
+
+    def to_arrays(self) -> tuple[dict[str, Array], Json]:
+        """Arrays by name and the JSON beside them, for a checkpoint."""
+        arrays, told = replace(self.rows, targets={"": self.target}).to_arrays()
+        arrays |= {"error": self.error_H, "row_weight": self.weight_H}
+        meta = {"number": self.number, "metric": self.metric, "known": self.known, "rows": told}
+        return arrays, meta
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> FrozenTask:
+        rows = Rows.from_arrays(arrays, meta["rows"])
+        return cls(
+            int(meta["number"]), str(meta["metric"]), dict(meta["known"]), replace(rows, targets={}),
+            rows.targets[""], arrays["error"], arrays["row_weight"],
+        )  # fmt: skip
+
+
+def freeze(
+    held_out: HeldOut, registry: Registry, model: Model, weights: Mapping[str, Tensor]
+) -> dict[str, FrozenTask]:
+    """Every task's judge rows as they are now, with this model's errors on them."""
+    found: dict[str, FrozenTask] = {}
+    for name in held_out.tasks:
+        if model.columns(name):
+            sample, task = held_out.sample(name), registry[name]
+            z_HC = outputs(model, weights, name, sample.rows)
+            metric = task.kind.verdict_metric()
+            errors = task.kind.row_errors(z_HC, sample.target, metric)
+            found[name] = FrozenTask(
+                task.number, metric, task.kind.known(), sample.rows, sample.target,
+                errors.error_H, errors.weight_H,
+            )  # fmt: skip
+    return found
+
+
+def freeze_rival(
+    held_out: HeldOut, registry: Registry, rival: Model, of_rival: Registry, step: int
+) -> dict[str, FrozenTask]:
+    """The same for a snapshot that no rows were frozen with: those of today's judge rows that were kept up to its `step`."""
+    found: dict[str, FrozenTask] = {}
+    for name in held_out.tasks:
+        form = of_rival.form(name)
+        if form is None or form != registry.form(name) or not rival.columns(name):
+            continue
+        sample, task, other = held_out.sample(name), registry[name], of_rival[name].kind
+        sample = sample.take(np.flatnonzero(sample.step_H <= step))
+        if not len(sample.id_H):
+            continue
+        metric = task.kind.verdict_metric()
+        z_HC = task.kind.read(outputs(rival, {}, name, sample.rows), other)
+        errors = task.kind.row_errors(z_HC, sample.target, metric)
+        found[name] = FrozenTask(
+            task.number, metric, other.known(), sample.rows,
+            task.kind.renamed(sample.target, task.kind.known(), other.known()),
+            errors.error_H, errors.weight_H,
+        )  # fmt: skip
+    return found
+
+
+def meet(
+    frozen: FrozenTask, name: str, registry: Registry, model: Model, weights: Mapping[str, Tensor]
+) -> Paired | None:
+    """A model against the one that rows were frozen with; None if the task is another one now, or its rows look different."""
+    task = registry.tasks.get(name)
+    if task is None or task.number != frozen.number or task.table != frozen.rows.table:
+        return None
+    if not model.columns(name) or not len(frozen):
+        return None
+    kind = task.kind
+    z_HC = kind.among(outputs(model, weights, name, frozen.rows), frozen.known)
+    target = kind.renamed(frozen.target, frozen.known, kind.known())
+    now = kind.row_errors(z_HC, target, frozen.metric)
+    return compare(frozen.error_H, RowErrors(now.error_H, now.size_H, frozen.weight_H))

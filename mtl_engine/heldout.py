@@ -1,0 +1,295 @@
+"""Rows never trained on, of two kinds: *judge* rows, which every verdict and number comes from, and *select* rows, by which
+anything may be chosen. Nothing reads both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_engine import rng
+from mtl_engine.columns import Place
+from mtl_engine.policies.balanced import Balanced
+from mtl_engine.policies.slots import Slots
+from mtl_engine.registry import Registry, Task
+from mtl_engine.replay_table import ReplayTable, no_outputs
+from mtl_engine.splitting import Splitter
+from mtl_engine.types import Array, Json, Rows, Target
+
+HELD_OUT_ROWS = 500  # of one task and kind, at most
+KINDS = ("select", "judge")  # a row's is bit 0 of its content's hash
+_PHASES = 100  # phases of one task that are scored apart; later ones count as the last
+_PHASE, _STEP, _CONTENT = "@phase", "@step", "@content"  # beside a row's labels
+_NO_LABEL = 1e300
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd; a label's place in an id
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A task's held-out rows of one kind: inputs, labels, and for each its phase, the step it was kept at and an id.
+
+    The id stands for content and label: rows with one id are the same row with the same label.
+    """
+
+    rows: Rows
+    target: Target
+    phase_H: Array
+    step_H: Array
+    id_H: Array
+    content_H: Array
+
+    def take(self, row_N: Array) -> Sample:
+        return Sample(
+            self.rows.take(row_N), self.target.take(row_N), self.phase_H[row_N],
+            self.step_H[row_N], self.id_H[row_N], self.content_H[row_N],
+        )  # fmt: skip
+
+
+class HeldOut:
+    """For every task and kind a uniform sample of each class's contents, one copy each with its newest label."""
+
+    def __init__(self, registry: Registry, splitter: Splitter, seed: int) -> None:
+        self._registry, self._splitter, self._seed = registry, splitter, seed
+        self.tables: dict[str, ReplayTable] = {}  # by `_key`
+        self.phases: dict[str, list[str | None]] = {}
+        self.changes = 0  # grows with whatever scores depend on
+        self._kept: dict[str, _Kept] = {}
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks with judge rows, in the order in which they got some."""
+        return [key for key in self.tables if "@" not in key and self.tables[key].num_rows]
+
+    def keep(self, rows: Rows, content_B: Array, step: int) -> None:
+        """Keep the labelled ones among held-out rows; `content_B` are their hashes, `step` is that of the training."""
+        for name, target in rows.targets.items():
+            task = self._registry.tasks[name]
+            task.kind.count_held_out(target)
+            labelled = target.labelled()
+            for number, kind in enumerate(KINDS):
+                mine = np.flatnonzero(labelled & ((content_B & 1) == number))
+                if mine.size:
+                    self.changes += 1
+                    self._keep(
+                        task, kind, self._marked(task, rows.take(mine), content_B[mine], step)
+                    )
+
+    def sample(self, task: str, kind: str = "judge") -> Sample:
+        """A task's rows of one kind; LookupError if there are none."""
+        table = self.tables[_key(task, kind)]
+        slot_H = table.slots.used()
+        x, length_H, targets = table.batch(slot_H)
+        target, content_H = targets[task], targets[_CONTENT].y
+        phase_H, step_H = targets[_PHASE].y, targets[_STEP].y
+        rows = Rows(self._registry[task].table or "", x.numpy(), length_H)
+        return Sample(rows, target, phase_H, step_H, _ids(content_H, target), content_H)
+
+    def count(self, task: str, kind: str = "judge") -> int:
+        """How many rows of one kind a task has."""
+        table = self.tables.get(_key(task, kind))
+        return 0 if table is None else table.num_rows
+
+    def enter(self, task: str, phase: str | None) -> None:
+        """Rows of `task` kept from now on belong to `phase`."""
+        self.changes += 1
+        names = self.phases.setdefault(task, [])
+        if (not names or names[-1] != phase) and len(names) < _PHASES:
+            names.append(phase)
+
+    def part(self, task: str, number: int) -> str:
+        """The name of a task's rows of one phase: `task/phase`, or `task` before the first switch."""
+        names = self.phases.get(task, [])
+        phase = names[number] if number < len(names) else None
+        return task if phase is None else f"{task}/{phase}"
+
+    def remove_task(self, task: str) -> None:
+        """Its rows go; their contents stay held out for the tasks that go on reading rows of their form."""
+        self.changes += 1
+        for kind in KINDS:
+            key = _key(task, kind)
+            table = self.tables.pop(key, None)
+            if table is not None and table.x is not None:
+                self._splitter.settle(self._kept.pop(key, _Kept(table)).slot_of)
+        self.phases.pop(task, None)
+        self._splitter.forget(task)
+
+    def _marked(self, task: Task, rows: Rows, content_B: Array, step: int) -> Rows:
+        """Rows with one task's labels and what is kept beside them."""
+        name = task.spec.name
+        phase_B = np.full(len(rows), max(len(self.phases.get(name, ())) - 1, 0), np.int32)
+        targets = {
+            name: rows.targets[name],
+            _PHASE: Target(phase_B),
+            _STEP: Target(np.full_like(phase_B, step)),
+            _CONTENT: Target(content_B),
+        }
+        return Rows(rows.table, rows.x, rows.length, targets)
+
+    def _keep(self, task: Task, kind: str, rows: Rows) -> None:
+        """Offer new contents; a known one only counts if its label is another, and then that one is kept."""
+        name = task.spec.name
+        key = _key(name, kind)
+        if key not in self.tables:
+            self.tables[key] = self._made(key)
+        table = self.tables[key]
+        kept = self._kept.setdefault(key, _Kept(table))
+        content_B = rows.targets[_CONTENT].y.tolist()
+        last = {content: row for row, content in enumerate(content_B)}  # the newest copy of each
+        fresh = [row for content, row in last.items() if content not in kept.slot_of]
+        for content, row in last.items():
+            if content in kept.slot_of:
+                self._renew(task, key, rows.take(np.array([row])), content)
+        if fresh:
+            self._offer(task, key, rows.take(np.array(sorted(fresh))), certain=False)
+
+    def _renew(self, task: Task, key: str, row: Rows, content: int) -> None:
+        """Another copy of a content that is kept: the row takes its place if its label is another."""
+        table, name = self.tables[key], task.spec.name
+        slot = self._kept[key].slot_of.get(content)
+        if slot is not None:
+            if _same(row.targets[name], table.targets[name].take(np.array([slot]))):
+                return
+            self._kept[key].remove(table, slot)
+        self._offer(task, key, row, certain=True)
+
+    def _offer(self, task: Task, key: str, rows: Rows, *, certain: bool) -> None:
+        """Offer rows of new contents; `certain` that the one row is kept, in the place of another of its class if need be."""
+        table = self.tables[key]
+        offered = int(table.slots.seen_G.sum())
+        uniform_B = rng.uniform(self._seed, f"holdout:{key}", 0, len(rows), start=offered)
+        owner_B = np.full(len(rows), task.number, np.int64)
+        class_B = task.kind.group_B(rows.targets[task.spec.name])
+        if certain:
+            uniform_B = uniform_B * _chance(table.slots, table.slots.policy.key_B(owner_B, class_B))
+        before = table.slots.rearranged
+        slot_B, _ = table.allocation.place(owner_B, class_B, uniform_B)
+        row_N = np.flatnonzero(slot_B >= 0)
+        if row_N.size:
+            table.keep(rows, slot_B[row_N], row_N, no_outputs)
+        if table.slots.rearranged != before:
+            self._kept[key] = _Kept(table)
+        else:
+            self._kept[key].put(slot_B, rows.targets[_CONTENT].y)
+
+    def _made(self, key: str) -> ReplayTable:
+        place = Place(torch.device("cpu"))
+        return ReplayTable(f"holdout:{key}", HELD_OUT_ROWS, Balanced(), self._seed, place)
+
+    def state(self) -> tuple[Json, dict[str, Any]]:
+        phases = {name: list(names) for name, names in self.phases.items()}
+        meta: Json = {"phases": phases, "tables": {}}
+        arrays: dict[str, Any] = {}
+        for key, table in self.tables.items():
+            meta["tables"][key], mine = table.state()
+            arrays |= {f"{key}.{name}": value for name, value in mine.items()}
+        meta["split"], mine = self._splitter.state()
+        return meta, arrays | {f"@split.{name}": value for name, value in mine.items()}
+
+    def segments(self) -> dict[str, tuple[int, dict[str, Tensor]]]:
+        return {
+            f"{key}.{name}": segment
+            for key, table in self.tables.items()
+            for name, segment in table.segments().items()
+        }
+
+    def load_state(
+        self, meta: Json, arrays: Mapping[str, Any], segments: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.changes += 1
+        self.phases = {name: list(names) for name, names in meta["phases"].items()}
+        self.tables, self._kept = {}, {}
+        for key, saved in meta["tables"].items():
+            table = self.tables[key] = self._made(key)
+            table.load_state(saved, _below(key, arrays), _below(key, segments))
+        if "split" in meta:
+            self._splitter.load_state(meta["split"], _below("@split", arrays))
+        else:
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Hold-outs of a state of before: parted into the two kinds by their contents, which count as held out from now on."""
+        old, self.tables = self.tables, {}
+        for name, table in old.items():
+            if table.x is None:
+                continue
+            task = self._registry.tasks[name]
+            slot_H = table.slots.used()
+            x, length_H, targets = table.batch(slot_H)
+            rows = Rows(task.table or "", x.numpy(), length_H, targets)
+            content_H = self._splitter.contents.of_rows(rows, self._registry.tables[rows.table])
+            self._splitter.settle(content_H.tolist())
+            for number, kind in enumerate(KINDS):
+                mine = np.flatnonzero((content_H & 1) == number)
+                if mine.size:
+                    part = rows.take(mine)
+                    marks = {**part.targets, _CONTENT: Target(content_H[mine])}
+                    self._keep(task, kind, Rows(rows.table, part.x, part.length, marks))
+                    _assume(self.tables[_key(name, kind)].slots, table.slots)
+
+
+class _Kept:
+    """Where every content of one table is; follows from the table."""
+
+    def __init__(self, table: ReplayTable) -> None:
+        self.slot_of: dict[int, int] = {}
+        self.at: dict[int, int] = {}
+        if table.x is not None:
+            slot_H = table.slots.used()
+            self.put(slot_H, table.targets[_CONTENT].take(slot_H).y)
+
+    def put(self, slot_B: Array, content_B: Array) -> None:
+        """These contents went into these slots, -1 = nowhere."""
+        for slot, content in zip(slot_B.tolist(), content_B.tolist(), strict=True):
+            if slot >= 0:
+                self.slot_of.pop(self.at.get(slot, 0), None)
+                self.slot_of[content], self.at[slot] = slot, content
+
+    def remove(self, table: ReplayTable, slot: int) -> None:
+        """Empty a slot."""
+        self.slot_of.pop(self.at.pop(slot), None)
+        table.slots.remove(np.array([slot]), np.zeros(0, np.int64))
+
+
+def _key(task: str, kind: str) -> str:
+    return task if kind == "judge" else f"{task}@{kind}"
+
+
+def _chance(slots: Slots, key_B: Array) -> float:
+    """How likely the next row of a group is kept."""
+    group = np.flatnonzero(slots.key_G == key_B[0])
+    if not group.size:
+        return 1.0
+    return min(1.0, float(slots.quota_G[group[0]] / (slots.seen_G[group[0]] + 1)))
+
+
+def _assume(slots: Slots, old: Slots) -> None:
+    """Half of what the groups of an old table were offered counts as offered to those of one kind."""
+    seen_of = dict(zip(old.key_G.tolist(), (old.seen_G // 2).tolist(), strict=True))
+    seen = [seen_of.get(key, 0) for key in slots.key_G.tolist()]
+    slots.seen_G = np.maximum(np.array(seen, np.int64), slots.filled_G)
+
+
+def _same(one: Target, other: Target) -> bool:
+    """Whether one row has the same labels in both."""
+    width = max(one.y.shape[-1], other.y.shape[-1])
+    one, other = one.padded(width), other.padded(width)
+    return bool((one.y == other.y).all() and (one.ones() == other.ones()).all())
+
+
+def _ids(content_H: Array, target: Target) -> Array:
+    """A number for each content and label, int64 [H]."""
+    y_H = np.where(target.ones() > 0, target.y.astype(np.float64), _NO_LABEL)
+    y_H = np.ascontiguousarray(y_H if y_H.ndim == 2 else y_H[:, None]).view(np.uint64)
+    powers = _SPREAD ** np.arange(1, y_H.shape[1] + 1, dtype=np.uint64)
+    mixed_H = ((y_H ^ (y_H >> np.uint64(29))) * powers).sum(1, dtype=np.uint64)
+    return content_H ^ (mixed_H ^ (mixed_H >> np.uint64(32))).view(np.int64)
+
+
+def _below(key: str, named: Mapping[str, Any]) -> dict[str, Any]:
+    start = f"{key}."
+    return {name[len(start) :]: value for name, value in named.items() if name.startswith(start)}
