@@ -1,9 +1,10 @@
 """The gate: whether a snapshot may become champion, with the numbers it was decided on.
 
-Every task is judged on frozen rows, row by row: against the champion, and against the task's best. It is down if it lost
-more than its tolerance *and* the lower end of the paired interval of the loss is above 0: one row that changed by chance
-speaks for nothing, and a loss that is there is not let pass because it is small. A snapshot with a task that is down is
-refused. Tasks that cannot be judged (too few rows, new since the champion, accepted by the operator) are named.
+Every task is judged on frozen rows, row by row, twice. Against the champion: what is lost is added to what the champion
+already lacked when it was promoted, so small losses do not add up from one champion to the next. Against the task's best,
+on rows that stay the same as long as it is the best: so nor do losses that luck hides. A task is down if it lost more than
+its tolerance *and* the lower end of the paired interval of the loss is above 0: one row that changed by chance speaks for
+nothing. A snapshot with a task that is down is refused. Tasks that cannot be judged are named, and lack nothing after it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
     from daemon.config import Gate
     from daemon.types import Json
 
+ONE_SIDED_95 = 1.6449  # standard errors below a loss begins its interval
+SURELY_BETTER = 1e-4  # chance of such a gain, below which a snapshot is the new best
+HIGHEST = 1.0  # of every metric by which tasks are judged
+
 Lost = Mapping[str, Any]
-"""A comparison on the same rows: `rows`, `was` (of the other), `score`, and `low`, the lower end of the loss's interval."""
+"""A comparison on the same rows (`paired.Paired`): `rows`, `was` (of the other), `score`, `spread`, `gain_chance`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What a champion lacks to the best of its line, and the variance of that sum of losses."""
+
+    loss: float = 0.0
+    variance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +42,8 @@ class Candidate:
     held: str = ""  # why the guard holds promotions back, or nothing
     champion: int | None = None  # the version to be beaten
     against_champion: Mapping[str, Lost] = field(default_factory=dict[str, Lost])
-    against_best: Mapping[str, Lost] = field(
-        default_factory=dict[str, Lost]
-    )  # if another one than the champion
+    against_best: Mapping[str, Lost] = field(default_factory=dict[str, Lost])
+    lacks: Mapping[str, Lack] = field(default_factory=dict[str, Lack])  # of the champion
     accepted: Collection[str] = ()  # tasks whose level the operator accepted since the champion
 
 
@@ -51,34 +63,45 @@ def judge(candidate: Candidate, settings: Gate) -> Json:
 
 
 def _task(name: str, candidate: Candidate, min_rows: int) -> Json:
-    """`is_within` unless the task is down; `is_best` if from now on this snapshot is the task's best."""
-    tolerance = candidate.tolerances[name]
-    lost, best = candidate.against_champion.get(name), candidate.against_best.get(name)
-    told: Json = {"score": None, "best": None, "tolerance": tolerance, "rows": 0, "is_within": True, "is_best": True, "why": ""}  # fmt: skip
+    """What is told of a task: `is_within` unless it is down; `is_best` if this snapshot is its best from now on."""
+    tolerance, lost = candidate.tolerances[name], candidate.against_champion.get(name)
     if name in candidate.accepted:
-        return {**told, "why": "not judged: the operator accepted its level"}
+        return _unjudged(tolerance, "its level was accepted by the operator")
     if lost is None:
-        return {**told, "why": "not judged: the champion does not know it"}
-    told |= {"score": lost["score"], "best": lost["was"], "rows": lost["rows"], "low": lost["low"]}
+        return _unjudged(tolerance, "the champion does not know it")
     if lost["rows"] < min_rows:
-        return {**told, "why": f"not judged: {lost['rows']} rows of {min_rows}"}
-    measures = [lost] if best is None or best["rows"] < min_rows else [lost, best]
-    last = measures[-1]
-    told |= {"score": last["score"], "best": last["was"], "rows": last["rows"], "low": last["low"]}
-    down = [measure for measure in measures if _is_down(measure, tolerance)]
-    if down:
-        worst = max(down, key=lambda measure: measure["was"] - measure["score"])
-        told |= {
-            "score": worst["score"],
-            "best": worst["was"],
-            "rows": worst["rows"],
-            "low": worst["low"],
-        }
-    return {**told, "is_within": not down, "is_best": last["score"] >= last["was"]}
+        return _unjudged(tolerance, f"{lost['rows']} rows of {min_rows}", lost)
+    lack = candidate.lacks.get(name, Lack())
+    loss = min(HIGHEST, lost["was"] + lack.loss) - lost["score"]
+    variance = lack.variance + lost["spread"] ** 2
+    told = _numbers(lost, loss, variance, tolerance)
+    best = candidate.against_best.get(name, lost)
+    if best["rows"] >= min_rows and told["is_within"]:
+        fixed = _numbers(best, best["was"] - best["score"], best["spread"] ** 2, tolerance)
+        told = told if fixed["is_within"] else fixed
+    is_best = best["rows"] < min_rows or best["gain_chance"] <= SURELY_BETTER
+    kept = {"lack": max(0.0, loss), "variance": variance if loss > 0 else 0.0}
+    return {**told, **kept, "is_best": is_best, "tolerance": tolerance, "why": ""}
 
 
-def _is_down(lost: Lost, tolerance: float) -> bool:
-    return lost["was"] - lost["score"] > tolerance and lost["low"] > 0
+def _numbers(lost: Lost, loss: float, variance: float, tolerance: float) -> Json:
+    is_down = loss > tolerance and loss - ONE_SIDED_95 * variance**0.5 > 0
+    numbers = {"score": lost["score"], "best": lost["score"] + loss, "rows": lost["rows"]}
+    return {**numbers, "is_within": not is_down}
+
+
+def _unjudged(tolerance: float, why: str, lost: Lost | None = None) -> Json:
+    return {
+        "score": None if lost is None else lost["score"],
+        "best": None if lost is None else lost["was"],
+        "rows": 0 if lost is None else lost["rows"],
+        "is_within": True,
+        "lack": 0.0,
+        "variance": 0.0,
+        "is_best": True,
+        "tolerance": tolerance,
+        "why": f"not judged: {why}",
+    }
 
 
 def _decision(candidate: Candidate, tasks: Json, settings: Gate) -> tuple[str, str]:
@@ -87,22 +110,19 @@ def _decision(candidate: Candidate, tasks: Json, settings: Gate) -> tuple[str, s
     if candidate.held:
         return "held", candidate.held
     down = [
-        f"{name} {task['score']:.4f}, best {task['best']:.4f} on the same {task['rows']} rows, tolerance {task['tolerance']:g}"
+        f"{name} {task['score']:.4f}, best {task['best']:.4f}, tolerance {task['tolerance']:g}, {task['rows']} rows"
         for name, task in tasks.items()
         if not task["is_within"]
     ]
     if down:
         return "refused", "; ".join(down)
-    unjudged = [name for name, task in tasks.items() if task["why"]]
-    beside = (
-        f"; not judged: {', '.join(unjudged)}"
-        if unjudged and candidate.champion is not None
-        else ""
-    )
-    if settings.promote == "manual":
-        return "manual", f"it may be promoted: `mtld snapshot promote`{beside}"
     if candidate.champion is None:
-        return "promoted", "there was no champion"
-    if len(unjudged) == len(tasks):
-        return "promoted", f"no task could be judged{beside}"
-    return "promoted", f"every judged task is within its tolerance of its best{beside}"
+        words = "there was no champion"
+    else:
+        unjudged = [name for name, task in tasks.items() if task["why"]]
+        words = "every task is within its tolerance of its best" if not unjudged else (
+            f"no judged task is below its best; not judged: {', '.join(unjudged)}"
+        )  # fmt: skip
+    if settings.promote == "manual":
+        return "manual", f"it may be promoted: `mtld snapshot promote` ({words})"
+    return "promoted", words

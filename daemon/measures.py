@@ -1,9 +1,9 @@
 """What the gate measures by: rows frozen with every snapshot that is or may become champion, and whose level is each task's best.
 
-A candidate is compared twice, row by row: with the champion on the rows of the champion's time, and with the best of each
-task on the rows of that one's time. The best stays while champions are within the tolerance but not above it, so small
-losses do not add up; it goes with its rows when a champion is as good on them, when a task is accepted as it is, and when
-a champion is made that the gate did not choose. This is no function of the log and takes no part in what is learned.
+A candidate is compared twice, row by row (`gate`): with the champion on the rows of the champion's time, and with the best
+of each task on the rows of that one's time. A best goes with its rows: when a champion is surely better on them, when the
+task was accepted as it is, and when a champion is made that the gate did not choose. This is no function of the log and
+takes no part in what is learned.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from daemon.gate import Lack
 from daemon.identity import FIRST_ID, id_tuple
 from mtl_engine.frozen import FrozenTask
 
@@ -40,6 +41,7 @@ class Measures:
     def __init__(self, keep: int) -> None:
         self.champion: int | None = None
         self.best: dict[str, int] = {}
+        self.lacks: dict[str, Lack] = {}  # of the champion, by task
         self._frozen: dict[int, Frozen] = {}
         self._keep = keep
 
@@ -68,7 +70,7 @@ class Measures:
         if champion == self.champion:
             return
         if champion is None:
-            self.champion, self.best = None, {}
+            self.champion, self.best, self.lacks = None, {}, {}
             return
         if champion not in self._frozen:
             self._frozen[champion] = Frozen(judge.freeze_snapshot(str(path)), watermark)
@@ -76,12 +78,9 @@ class Measures:
         is_chosen = frozen.verdict.get("decision") in ("promoted", "manual")
         follows = is_chosen and frozen.verdict.get("against") == self.champion
         verdicts: Json = frozen.verdict.get("tasks", {}) if follows else {}
-        self.best = {
-            name: self.best[name]
-            if name in self.best and not verdicts.get(name, {}).get("is_best", True)
-            else champion
-            for name in frozen.tasks
-        }
+        stays = {name for name, told in verdicts.items() if not told["is_best"]} & self.best.keys()
+        self.best = {name: self.best[name] if name in stays else champion for name in frozen.tasks}
+        self.lacks = {name: Lack(told["lack"], told["variance"]) for name, told in verdicts.items()}
         self.champion = champion
 
     def meet(
@@ -97,9 +96,12 @@ class Measures:
         others: dict[str, FrozenTask] = {}
         for name, version in self.best.items():
             older = self._frozen.get(version)
-            if version != self.champion and name in champions and older and name in older.tasks:
+            if name in champions and older and name in older.tasks:
                 others[name] = older.tasks[name]
-        return judge.meet(champions), judge.meet(others), waived
+        own = {name for name in others if self.best[name] == self.champion}
+        met = judge.meet(champions)
+        bests = judge.meet({name: rows for name, rows in others.items() if name not in own})
+        return met, {**{name: met[name] for name in own if name in met}, **bests}, waived
 
     # -- state -----------------------------------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class Measures:
         return {
             "champion": self.champion,
             "best": dict(self.best),
+            "lacks": {name: [lack.loss, lack.variance] for name, lack in self.lacks.items()},
             "frozen": {
                 str(version): {
                     "watermark": frozen.watermark, "verdict": frozen.verdict, "number": frozen.number,
@@ -131,6 +134,7 @@ class Measures:
         """Take over a state; one of before there were frozen rows is {}."""
         self.champion = state.get("champion")
         self.best = dict(state.get("best", {}))
+        self.lacks = {name: Lack(*lack) for name, lack in state.get("lacks", {}).items()}
         self._frozen = {}
         for version, told in state.get("frozen", {}).items():
             arrays = segments.get(version, {})

@@ -109,6 +109,7 @@ class Publication:
             champion=measures.champion,
             against_champion={name: paired.to_dict() for name, paired in champions.items()},
             against_best={name: paired.to_dict() for name, paired in bests.items()},
+            lacks=measures.lacks,
             accepted=waived,
         )
         intent["verdict"] = gate.judge(candidate, self._gate)

@@ -7,13 +7,12 @@ d_i = w_i (e'_i - e_i) / sum_i w_i s_i, of which only rows that changed are not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from mtl_engine.types import Array, Json
 
-ONE_SIDED_95 = 1.6449  # standard deviations
 _STEPS = np.sqrt(2.0) ** np.arange(24)  # of lambda, from the normal approximation's best upwards
 
 
@@ -42,21 +41,16 @@ class Paired:
     rows: int
     was: float
     score: float
-    low: float  # lower end of the one-sided 95 % interval of the loss was - score (normal approximation)
+    spread: float  # standard error of the loss was - score
     chance: float  # at most this probability of such a loss if gains and losses of a row were equally likely
+    gain_chance: float  # and of such a gain
 
     @property
     def loss(self) -> float:
         return self.was - self.score
 
     def to_dict(self) -> Json:
-        return {
-            "rows": self.rows,
-            "was": self.was,
-            "score": self.score,
-            "low": self.low,
-            "chance": self.chance,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +77,7 @@ def compare(was_H: Array, now: RowErrors) -> Paired | None:
     was = 1.0 - float((weight_H * was_H).sum()) / size
     loss_H = weight_H * (now.error_H - was_H) / size
     spread = float(np.sqrt(((loss_H - loss_H.mean()) ** 2).sum()))
-    loss = was - score
-    return Paired(rows, was, score, loss - ONE_SIDED_95 * spread, chance(loss_H))
+    return Paired(rows, was, score, spread, chance(loss_H), chance(-loss_H))
 
 
 def chance(loss_H: Array) -> float:
