@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from daemon import finite
-from daemon.metrics import MAX_TASKS
+from daemon.samples import MAX_TASKS
 from daemon.vitals import unix_s
 
 if TYPE_CHECKING:

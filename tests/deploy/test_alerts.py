@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.metrics import EVENTS, METRICS, PREFIX, STATES, VERDICTS
+from daemon.metrics import EVENTS, METRICS, STATES, VERDICTS
+from daemon.samples import PREFIX
 from tests.support.daemon_process import ROOT
 
 FOLDER = ROOT / "deploy/prometheus"
