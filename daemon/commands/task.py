@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -93,8 +93,8 @@ def list_(call: Call) -> None:
 def show(call: Call, name: Name) -> None:
     """Show all that is known of one task: its settings, classes, rows, and hold-out scores."""
     seen = log.seen(call)
-    scored: Json = (seen.evaluation.get("tasks") or {}).get(name) or {}
-    found = {**_known(seen, name), **({"evaluation": scored} if scored else {})}
+    scored: Json = cast("Json", seen.evaluation.get("tasks") or {}).get(name) or {}
+    found: Json = _known(seen, name) | ({"evaluation": scored} if scored else {})
     call.show(found, lambda: list(fields(found)))
 
 

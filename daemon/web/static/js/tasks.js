@@ -20,7 +20,7 @@ function chips({ fell, found, active }) {
     active && el("span", { class: "chip", text: "active" }),
     fell.length > 0 && el("span", { class: "chip refused", text: "fell" }),
     found.collapsed && el("span", { class: "chip refused", text: "collapsed" }),
-  ].filter(Boolean);
+  ].filter(Boolean).map((chip) => [" ", chip]);
 }
 
 function known({ found, fell }) {
