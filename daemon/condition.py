@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon import releases
+from daemon import releases, standing
 from daemon import vitals as vitals_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from daemon.standing import Standing
     from daemon.types import Json, Vitals
 
 SILENT_S = 30.0  # a loop writes its vitals every second, whatever it does; beyond this it hangs
 RECENT_S = 3600.0  # a fault older than this is history, not a reason to be degraded
+SOURCES_NAMED = 3  # of those whose labels look wrong
 LAG_EVENTS = 10_000  # the default bound of producers: at it they wait
 
 HEALTHY = frozenset({"training", "idle"})
@@ -127,12 +129,50 @@ def _problems(vitals: Vitals) -> Iterator[str]:
         yield silent
     if vitals.state not in HEALTHY | TRANSIENT:
         yield vitals.state
+    yield from _learned_badly(vitals)
     if (vitals.lag_events or 0) >= LAG_EVENTS:
         yield f"lag of {vitals.lag_events} events"
     for name, fault in vitals.faults.items():
         since = vitals_file.age_s(str(fault.get("last", "")))
         if since is not None and since < RECENT_S and name != vitals.state:
             yield name
+
+
+def _learned_badly(vitals: Vitals) -> Iterator[str]:
+    """What is wrong with what is learned, as of the newest evaluation: over as soon as that says so."""
+    known = standing.of(vitals)
+    yield from (_fell(one) for one in known if one.fallen)
+    yield from (f"{one.task}: {one.collapsed}" for one in known if one.collapsed)
+    if vitals.skips:
+        yield f"entries up to {_skip_end(vitals)} are left out"
+    stale = [one for one in known if standing.is_stale(one, vitals)]
+    if stale:
+        oldest_s = max(one.age_s or 0.0 for one in stale)
+        names = stale[0].task if len(stale) == 1 else f"{len(stale)} tasks"
+        yield f"no new score of {names} for {oldest_s / 60:.0f} min"
+
+
+def _fell(one: Standing) -> str:
+    part = one.fallen[one.deepest]
+    more = len(one.fallen) - 1
+    phases = f" and {more} more of its phases" if more else ""
+    told = f"{one.deepest}{phases} fell from {part['was']:.2f} to {part['is']:.2f} on {part.get('rows', 0)} rows"
+    names = [name[:40] for name in one.suspects[:SOURCES_NAMED]]
+    if not names:
+        return told
+    rest = len(one.suspects) - len(names)
+    listed = ", ".join(names) + (f" and {rest} more" if rest else "")
+    one_only = len(one.suspects) == 1
+    return f"{told}; labels of source{'' if one_only else 's'} {listed} look wrong"
+
+
+def _skip_end(vitals: Vitals) -> str:
+    """The last entry that is left out."""
+    return max((last for _, last in vitals.skips), key=_id)
+
+
+def _id(entry: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in entry.split("-") if part.isdigit())
 
 
 def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
@@ -143,7 +183,8 @@ def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
     if vitals.state in _ADVICE:
         since = _newest(vitals, "paused") if vitals.state == "paused" else ""
         return _ADVICE[vitals.state] + (f"; paused since {since[:19]}Z" if since else "")
-    told = next((advice for name, advice in _FAULT_ADVICE.items() if name in problems), "")
+    told = _advice_on_a_task(vitals)
+    told = told or next((told for name, told in _FAULT_ADVICE.items() if name in problems), "")
     told = told or _advice_on_what_was_learned(vitals)
     if told or not problems:
         return told or "nothing" + (
@@ -152,13 +193,33 @@ def _advice(vitals: Vitals, running: bool, problems: list[str]) -> str:
     return "see the faults below; `mtld doctor` looks for causes"
 
 
+def _advice_on_a_task(vitals: Vitals) -> str:
+    """What to do where a task fell or has collapsed."""
+    known = standing.of(vitals)
+    fell = next((one.task for one in known if one.fallen), "")
+    if fell:
+        return (
+            "`mtld tail --kind guard_fell`; if its rows are wrong: `mtld pause`, `mtld rollback`; "
+            f"if they are right (the world changed): `mtld task accept {fell}`"
+        )
+    collapsed = next((one.task for one in known if one.collapsed), "")
+    if collapsed:
+        return (
+            f"`mtld task show {collapsed}`; if its rows are wrong: `mtld pause`, `mtld rollback`; "
+            f"if they are right, a larger part of replay: `mtld task update {collapsed} --share 2`"
+        )
+    return ""
+
+
 def _advice_on_what_was_learned(vitals: Vitals) -> str:
-    fallen = _newest(vitals, "guard_fell")
-    if fallen > max(_newest(vitals, "rolled_back"), _newest(vitals, "guard_recovered")):
-        return "a task fell after a switch: `mtld tail --kind guard_fell`; if its rows are wrong, `mtld pause`, then `mtld rollback`"
+    if vitals.skips:
+        return f"nothing: a rollback leaves entries out until {_skip_end(vitals)} is read; `mtld tail --kind rolled_back` says why"
+    if any(standing.is_stale(one, vitals) for one in standing.of(vitals)):
+        return "`mtld evaluate` scores every task now; if it does not answer, read the log"
     if vitals.snapshot.get("verdict") in {"refused", "held"}:
         return (
-            "the last snapshot was not promoted: `mtld snapshot show latest` says which task fell"
+            "the last snapshot was not promoted: `mtld snapshot show latest` says which task fell; "
+            "if that is meant to be so: `mtld task accept TASK`"
         )
     if _is_recent(_newest(vitals, "dead_letter")):
         return "some events were refused: `mtld dead list` says why"

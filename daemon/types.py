@@ -255,6 +255,15 @@ class Vitals:
     scores: Json = field(default_factory=dict[str, Any])  # newest, on the hold-outs, by task
     # rows (newest 32), average_accuracy, forgetting, bwt; best and min_acc by part
     matrix: Json = field(default_factory=dict[str, Any])
+    # The newest evaluation, which all that is shown of scores is read from; empty = none yet. at, step, rows,
+    # every_s, average, forgetting, min_acc, wc_acc; `tasks` and `parts` by name, as `daemon/standing.py` reads them.
+    evaluation: Json = field(default_factory=dict[str, Any])
+    # action, since; `fallen` by part (task or task/phase): was, is, rows, at, sources whose labels look wrong
+    guard: Json = field(default_factory=dict[str, Any])
+    # by task and source: score of the newest rows it sent, before they were trained on, and how many; 64 and "other"
+    senders: Json = field(default_factory=dict[str, Any])
+    # ranges of the log, first and last id, that a rollback leaves out and reading has not passed yet
+    skips: list[list[str]] = field(default_factory=list[list[str]])
     watermark: str = "0-0"
     trimmed_to: str = ""  # the log was trimmed up to here by this process
     lag_events: int | None = None

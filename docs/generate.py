@@ -208,7 +208,7 @@ def metrics() -> str:
     found = import_module("daemon.metrics")
     rows = (
         (
-            f"`{found.PREFIX}{one.name}`",
+            f"`{import_module('daemon.samples').PREFIX}{one.name}`",
             one.kind,
             ", ".join(f"`{label}`" for label in one.labels),
             one.told.removesuffix("."),

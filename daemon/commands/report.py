@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from daemon import vitals as vitals_file
+from daemon.commands import scores
 from daemon.commands.words import ago, columns, fit, hang, show, size
 from daemon.condition import judge
 from daemon.errors import NotRunning
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from daemon.types import Json
 
 DEGRADED = 5  # exit code of a check
-TASK_HEADINGS = ("TASK", "KIND", "OUTPUTS", "REPLAY ROWS", "SCORE")
+TASK_HEADINGS = ("TASK", "", "SCORE", "+-", "ROWS", "AGE", "RECALL", "WORST CLASS")
 
 
 def tell(state_dir: Path, *, as_json: bool, check: bool) -> int:
@@ -41,6 +42,8 @@ def lines(report: Json) -> Iterator[str]:
     yield from hang(
         f"{state}{reason}; as of {ago(report['written_s_ago'])} ago, pid {report['pid']}", 4
     )
+    for problem in scores.some(_untold(report)):
+        yield from hang(f"{'problem':<11} {problem}", 12)
     yield from hang(f"{'do next':<11} {report['advice']}", 12)
     for name, text in _rows(report):
         yield fit(f"{name:<11} {text}")
@@ -50,9 +53,26 @@ def lines(report: Json) -> Iterator[str]:
         yield fit(f"{'fault':<11} {told}")
     if report["tasks"]:
         yield ""
-        yield from columns(
-            [_task(task, report["snapshot"]) for task in report["tasks"]], TASK_HEADINGS
-        )
+        yield from _tasks(report)
+        for told in scores.by_source(report):
+            yield from hang(f"{'sources':<11} {told}", 12)
+
+
+def _untold(report: Json) -> list[str]:
+    """The problems that neither the state nor a fault tells."""
+    return [one for one in report["problems"] if one not in report["faults"] | {report["state"]: 1}]
+
+
+def _tasks(report: Json) -> list[str]:
+    """How well each task is known; the column of marks is there when something is marked."""
+    rows = [
+        (one.task[: scores.NAME], scores.mark(one), scores.score(one) or "-", scores.spread(one), one.rows,
+         ago(one.age_s), scores.number(one.macro_recall), scores.worst(one))
+        for one in scores.known(report)
+    ]  # fmt: skip
+    marked = any(row[1] for row in rows)
+    kept = [at for at in range(len(TASK_HEADINGS)) if at != 1 or marked]
+    return columns([[row[at] for at in kept] for row in rows], [TASK_HEADINGS[at] for at in kept])
 
 
 def _rows(report: Json) -> Iterator[tuple[str, str]]:
@@ -64,16 +84,18 @@ def _rows(report: Json) -> Iterator[tuple[str, str]]:
         f"{report['rows_per_s']:,.0f} rows/s; lag {lag} events, pending {report['pending_rows']:,} rows",
     )
     yield from zip(("rows", ""), _accounted(report["accounting"]), strict=True)
+    yield "scores", scores.overall(report)
     yield "checkpoint", _checkpoint(report["checkpoint"])
     yield "snapshot", _snapshot(report["snapshot"], report["champion"])
     yield (
         "stream",
         f"{report['namespace']}, epoch {report['epoch']}, on {report['broker'] or 'no server'}",
     )
-    yield "replay", f"{report['replay_rows']:,} rows, {size(report['replay_bytes'])}"
     exact = "bit-exact" if report["bit_exact"] else f"not bit-exact: {report['bit_exact_reason']}"
-    took = "first start" if report["recovery_s"] is None else f"{report['recovery_s']:.2f} s"
-    yield "recovery", f"{took}, {exact}"
+    took = report["recovery_s"]
+    began = "first start" if took is None else f"recovered in {took:.2f} s"
+    held = f"{report['replay_rows']:,} rows, {size(report['replay_bytes'])}"
+    yield "replay", f"{held}; {began}, {exact}"
 
 
 def _accounted(rows: Json) -> tuple[str, str]:
@@ -105,20 +127,3 @@ def _snapshot(found: Json, champion: str | None) -> str:
 
 def _stamped(name: str, found: Json) -> str:
     return f"{name}, {ago(vitals_file.age_s(str(found.get('at', ''))))} ago"
-
-
-def _task(task: Json, snapshot: Json) -> tuple[Any, ...]:
-    """A row of the table; the score is the task's own, else that of the last snapshot."""
-    scores = cast("Json", snapshot.get("scores") or {})
-    score: object = task.get("scores") or scores.get(task["name"])
-    told = " ".join(_score(score)) or "-"
-    return task["name"], task.get("kind"), task.get("columns"), task.get("replay_rows"), told
-
-
-def _score(score: object) -> Iterator[str]:
-    """Each metric with its name; one that is not defined on the hold-outs has no number."""
-    if isinstance(score, int | float):
-        yield f"{score:.3f}"
-    elif isinstance(score, dict):
-        for name, value in cast("Json", score).items():
-            yield f"{name} {value:.3f}" if isinstance(value, int | float) else f"{name} -"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -92,7 +92,9 @@ def list_(call: Call) -> None:
 @verb()
 def show(call: Call, name: Name) -> None:
     """Show all that is known of one task: its settings, classes, rows, and hold-out scores."""
-    found = _known(log.seen(call), name)
+    seen = log.seen(call)
+    scored: Json = cast("Json", seen.evaluation.get("tasks") or {}).get(name) or {}
+    found: Json = _known(seen, name) | ({"evaluation": scored} if scored else {})
     call.show(found, lambda: list(fields(found)))
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import vitals as vitals_file
+from daemon.commands import scores
 from daemon.commands.shared import Call, Output, verb
 from daemon.commands.words import WIDTH, ago, columns, fit, hang, plain, printable, size
 from daemon.condition import HEALTHY, TRANSIENT, judge
@@ -24,13 +25,15 @@ from daemon.errors import NotRunning
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from daemon.standing import Standing
     from daemon.types import Json
 
 REFRESH_S = 1.0  # how often the vitals are written
 LINES = 24  # of the smallest screen, and of what --once prints
 TASKS_SHOWN = 6
+WORST = 14  # letters of the worst class and its recall
 TREND = 16  # values of a sparkline
-HEADINGS = ("TASK", "OUTPUTS", "REPLAY ROWS", "SCORE", "LOSS", "LOSS, LAST " + str(TREND) + " S")
+HEADINGS = ("TASK", "SCORE", "ROWS", "AGE", "RECALL", "WORST CLASS", "LOSS", f"LAST {TREND} S")
 _BARS = "▁▂▃▄▅▆▇█"
 _COLOURS = {"good": "32", "busy": "33", "bad": "31"}
 _ENTER, _LEAVE = "\033[?1049h\033[?25l", "\033[?25h\033[?1049l"  # another screen without a cursor
@@ -113,7 +116,8 @@ def _head(report: Json) -> Iterator[str]:
     if report["reason"]:
         yield f"reason     {report['reason']}"
     if report["problems"]:
-        yield f"problem    {', '.join(_problem(one, report['faults']) for one in report['problems'])}"
+        told = (_problem(one, report["faults"]) for one in scores.some(report["problems"]))
+        yield from hang(f"problem    {'; '.join(told)}", 11)
     yield from hang(f"do next    {report['advice']}", 11)
 
 
@@ -146,9 +150,7 @@ def _facts(report: Json, history: History) -> Iterator[str]:
         else "none since it started"
     )
     yield f"saved      checkpoint {told}; snapshot {version}"
-    matrix = cast("Json", report.get("matrix") or {})
-    if matrix.get("rows"):
-        yield f"memory     average {_number(matrix.get('average_accuracy'))}, forgetting {_number(matrix.get('forgetting'))}"
+    yield f"scores     {scores.overall(report)}"
 
 
 def _age(found: Json) -> str:
@@ -156,25 +158,24 @@ def _age(found: Json) -> str:
 
 
 def _tasks(report: Json, history: History) -> Iterator[str]:
-    tasks: list[Json] = report["tasks"]
+    tasks = scores.known(report)
     if not tasks:
         yield "no task yet; declare one with `mtld task add`"
         return
-    focus = sorted(tasks, key=lambda task: task["name"] != report["task"])  # the one in focus first
-    yield from columns([_task(one, report, history) for one in focus[:TASKS_SHOWN]], HEADINGS)
+    # what is wrong first, then the one in focus
+    tasks.sort(key=lambda one: (not scores.mark(one), one.task != report["task"]))
+    yield from columns([_task(one, report, history) for one in tasks[:TASKS_SHOWN]], HEADINGS)
     if len(tasks) > TASKS_SHOWN:
         yield f"and {len(tasks) - TASKS_SHOWN} more: `mtld task list`"
 
 
-def _task(task: Json, report: Json, history: History) -> tuple[Any, ...]:
-    name = str(task["name"])
-    scores = cast("Json", report["snapshot"].get("scores") or {})
-    found: object = task.get("scores") or scores.get(name)
-    score = next(iter(cast("Json", found).values()), None) if isinstance(found, dict) else found
-    loss = cast("Json", report.get("losses") or {}).get(name)
-    shown = f"{name[:20]}{' *' if name == report['task'] else ''}"
-    trend = sparkline(history[f"loss {name}"])
-    return shown, task.get("columns"), task.get("replay_rows"), _number(score), _number(loss), trend
+def _task(one: Standing, report: Json, history: History) -> tuple[Any, ...]:
+    loss = cast("Json", report.get("losses") or {}).get(one.task)
+    mark = scores.mark(one) or ("*" if one.task == report["task"] else "")
+    return (
+        f"{one.task[: scores.NAME]} {mark}".rstrip(), scores.number(one.score), one.rows, ago(one.age_s),
+        scores.number(one.macro_recall), scores.worst(one)[:WORST], scores.number(loss), sparkline(history[f"loss {one.task}"]),
+    )  # fmt: skip
 
 
 def _told(event: Json) -> str:
@@ -192,10 +193,6 @@ def sparkline(values: deque[float]) -> str:
     low, high = min(values), max(values)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[round((value - low) * scale)] for value in values)
-
-
-def _number(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "-"
 
 
 def _mood(report: Json) -> str:

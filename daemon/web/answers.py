@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon import condition, finite, releases, vitals
-from daemon.metrics import Seen
+from daemon.samples import Seen
 from daemon.web.scrape import exposition
 from daemon.web.streaming import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daemon.metrics import Gpu
+    from daemon.samples import Gpu
     from daemon.types import Vitals
     from daemon.web.history import History
 

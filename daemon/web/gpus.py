@@ -8,7 +8,7 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from daemon.metrics import Gpu
+from daemon.samples import Gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,12 +1,13 @@
-"""How the trainer has been: a point every 5 s and every task switch, in a file of bounded size that survives restarts."""
+"""How the trainer has been: a point every 5 s, every task switch and mark, in a file of bounded size that survives restarts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from daemon import finite
-from daemon.metrics import MAX_TASKS
+from daemon import finite, standing
+from daemon.samples import MAX_TASKS
 from daemon.vitals import unix_s
+from daemon.web import marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,17 +19,19 @@ NAME = "history.jsonl"
 EVERY_S = 5.0  # between two points
 MAX_POINTS = 2000  # beyond them the older half is thinned to every second point, again and again
 MAX_SWITCHES = 500  # the newest
+MAX_MARKS = 500  # the newest
 MAX_BYTES = 64 << 20  # a larger file is not ours: 2000 points of 50 tasks are 20 MB
 
 
 class History:
-    """Points and switches, oldest first; `say` is told once when they can no longer be kept in the file."""
+    """Points, switches and marks, oldest first; `say` is told once when they can no longer be kept in the file."""
 
     def __init__(self, path: Path, say: Callable[[str], object]) -> None:
         self._path = path
         self._say = say
         self.points: list[Json] = []
         self.switches: list[Json] = []
+        self.marks: list[Json] = []
         self._is_whole = self._load()  # whether the file holds everything and nothing else
         self._is_broken = False
 
@@ -37,6 +40,9 @@ class History:
         for line in vitals.events:
             if line.get("kind") == "task_switched":
                 self._switched(line)
+        for mark in marks.new(vitals, self.marks):
+            self.marks = [*self.marks, mark][-MAX_MARKS:]
+            self._keep({"mark": mark})
         at = unix_s(vitals.written_at)
         if at is None or (self.points and 0 <= at - self.points[-1]["t"] < EVERY_S - 0.5):
             return None
@@ -53,7 +59,11 @@ class History:
 
     def to_dict(self) -> Json:
         """All of it."""
-        return {"points": list(self.points), "switches": list(self.switches)}
+        return {
+            "points": list(self.points),
+            "switches": list(self.switches),
+            "marks": list(self.marks),
+        }
 
     def _switched(self, line: Json) -> None:
         detail = cast("Json", line.get("detail") or {})
@@ -81,11 +91,15 @@ class History:
         for one in found:
             if one is not None and "switch" in one:
                 self.switches.append(one["switch"])
+            elif one is not None and "mark" in one:
+                self.marks.append(one["mark"])
             elif one is not None:
                 self.points.append(one)
         self.points.sort(key=lambda point: point["t"])
         self.points, self.switches = self.points[-MAX_POINTS:], self.switches[-MAX_SWITCHES:]
-        return None not in found and text.endswith("\n") and len(found) < MAX_POINTS + MAX_SWITCHES
+        self.marks = self.marks[-MAX_MARKS:]
+        bound = MAX_POINTS + MAX_SWITCHES + MAX_MARKS
+        return None not in found and text.endswith("\n") and len(found) < bound
 
     def _keep(self, line: Json) -> None:
         """Append one line, or write the file anew by rename where it does not hold what it should."""
@@ -94,7 +108,11 @@ class History:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write(finite.dumps(line, separators=(",", ":")) + "\n")
                 return
-            lines = [*({"switch": switch} for switch in self.switches), *self.points]
+            told = [
+                *({"switch": one} for one in self.switches),
+                *({"mark": one} for one in self.marks),
+            ]
+            lines = [*told, *self.points]
             temporary = self._path.with_name(f".{self._path.name}.new")
             text = "".join(finite.dumps(one, separators=(",", ":")) + "\n" for one in lines)
             temporary.write_text(text, encoding="utf-8")
@@ -113,15 +131,16 @@ def _point(at: float, vitals: Vitals) -> Json:
     """What the page draws over time, of at most `MAX_TASKS` tasks."""
     names = [str(task.get("name")) for task in vitals.tasks[:MAX_TASKS]]
     rows = {str(task.get("name")): task.get("replay_rows", 0) for task in vitals.tasks[:MAX_TASKS]}
+    known = standing.of(vitals)[:MAX_TASKS]
     return {
         "t": at,
         "step": vitals.step,
         "rows_per_s": vitals.rows_per_s,
         "lag_events": vitals.lag_events,
-        "average_accuracy": vitals.matrix.get("average_accuracy"),
-        "forgetting": vitals.matrix.get("forgetting"),
+        "average_accuracy": vitals.evaluation.get("average"),
+        "forgetting": vitals.evaluation.get("forgetting"),
         "loss": {name: vitals.losses[name] for name in names if name in vitals.losses},
-        "score": {name: vitals.scores[name] for name in names if name in vitals.scores},
+        "score": {one.task: one.score for one in known if one.score is not None},
         "replay_rows": rows,
     }
 
@@ -133,5 +152,6 @@ def _parsed(line: str) -> Json | None:
     except ValueError:
         return None
     told = cast("Json", found) if isinstance(found, dict) else {}
-    is_ours = isinstance(told.get("t"), int | float) or isinstance(told.get("switch"), dict)
+    is_event = isinstance(told.get("switch"), dict) or isinstance(told.get("mark"), dict)
+    is_ours = isinstance(told.get("t"), int | float) or is_event
     return told if is_ours else None

@@ -9,14 +9,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from daemon.metrics import METRICS, PREFIX
+from daemon.metrics import METRICS
+from daemon.samples import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.core import Metric as Family
 
-    from daemon.metrics import Metric, Sample, Seen
+    from daemon.samples import Metric, Sample, Seen
     from daemon.types import Json
 
 

@@ -68,7 +68,7 @@ def matrix(rows: int = 7) -> Json:
 
 def status(**changes: Any) -> Json:
     """The status of a daemon that trains, with dead letters and a journal; `changes` are fields of the vitals."""
-    extra = {name: changes.pop(name) for name in ("matrix", "losses", "scores") if name in changes}
+    extra = {name: changes.pop(name) for name in ("matrix", "losses") if name in changes}
     facts: Json = {
         "written_at": stamp(0.4), "pid": os.getpid(), "boot": "b0", "state": "training", "namespace": "default",
         "broker": "valkey 9.1.2 unix:///var/lib/mtld/broker/valkey.sock", "epoch": 1, "token": 3, "step": 4012,
@@ -80,10 +80,66 @@ def status(**changes: Any) -> Json:
         },
         "checkpoint": {"seq": 84, "step": 4008, "at": stamp(3), "stage_ms": 1.9, "write_ms": 41.0, "bytes": 812_000},
         "snapshot": {"version": 7, "at": stamp(250), "path": "/var/lib/mtld/models/v000007", "scores": scores(6)},
-        "events": events(),
+        "events": events(), "evaluation": evaluation(), "senders": senders(),
+        "guard": {"action": "alert", "since": "1764059000000-0", "fallen": {}},
     }  # fmt: skip
     told = judge(Vitals(**{**facts, **changes}), Path("/var/lib/mtld"))
-    return {**told, "busy": "", "scores": {}, "matrix": matrix(), "losses": history()["points"][-1]["loss"], **extra}  # fmt: skip
+    return {**told, "busy": "", "matrix": matrix(), "losses": history()["points"][-1]["loss"], **extra}  # fmt: skip
+
+
+def evaluation(**changes: Json) -> Json:
+    """The newest evaluation; `changes` are fields of its tasks."""
+    end, rows = matrix(), {"digits": 1620, "intents": 840, "tumours": 412}
+    worst = {
+        "digits": ("8", 0.871, 158),
+        "intents": ("flight status", 0.805, 31),
+        "tumours": ("benign", 0.898, 156),
+    }
+    tasks: Json = {}
+    for name, found in scores(6).items():
+        label, recall, known_rows = worst[name]
+        score = found["accuracy"]
+        tasks[name] = {
+            "at": stamp(31), "step": 3990, "rows": rows[name], "metric": "accuracy", "score": score,
+            "interval": [round(score - 0.011, 4), round(score + 0.009, 4)], "macro_recall": round(score - 0.006, 4),
+            "worst": {"class": label, "recall": recall, "rows": known_rows}, "collapsed": "",
+            "forgetting": 0.012, "min_acc": round(score - 0.04, 4), **changes.get(name, {}),
+        }  # fmt: skip
+    return {
+        "at": stamp(31), "step": 3990, "rows": sum(rows.values()), "every_s": 300.0, "average": end["average_accuracy"],
+        "forgetting": end["forgetting"], "min_acc": 0.814, "wc_acc": 0.862, "tasks": tasks, "parts": {},
+    }  # fmt: skip
+
+
+def senders() -> Json:
+    """Who sent rows of each task lately."""
+    return {
+        "digits": {
+            "camera-7/5b1c": {"score": 0.952, "rows": 41_200},
+            "camera-8/91d0": {"score": 0.948, "rows": 39_870},
+        },
+        "intents": {"desk/0c44": {"score": 0.903, "rows": 12_310}},
+    }
+
+
+def wrong() -> Json:
+    """Facts of a daemon that has learned wrong labels: a task fell, another has collapsed, entries are left out."""
+    fell = {"was": 0.951, "is": 0.504, "rows": 412, "at": stamp(31), "sources": ["camera-7/5b1c"]}
+    hurt = {
+        "score": 0.504,
+        "interval": [0.48, 0.528],
+        "macro_recall": 0.491,
+        "worst": {"class": "8", "recall": 0.05, "rows": 158},
+    }
+    gone = {"collapsed": "class benign is never answered (recall 0.00 on 156 rows)", "score": 0.62, "interval": [0.572, 0.666],
+            "macro_recall": 0.5, "worst": {"class": "benign", "recall": 0.0, "rows": 156}}  # fmt: skip
+    found = senders()
+    found["digits"]["camera-7/5b1c"] = {"score": 0.112, "rows": 850}
+    return {
+        "evaluation": evaluation(digits=hurt, tumours=gone) | {"average": 0.671, "forgetting": 0.214},
+        "guard": {"action": "alert", "since": "1764059000000-0", "fallen": {"digits/8-9": fell}},
+        "senders": found, "skips": [["1764058000000-0", "1764059100000-3"]],
+    }  # fmt: skip
 
 
 def tasks() -> list[Json]:
@@ -150,7 +206,14 @@ def history() -> Json:
         {"t": begin + PHASE_S * number, "task": task, "phase": phase}
         for number, (task, phase) in enumerate(PHASES)
     ]
-    return {"points": points, "switches": switches}
+    marks = [
+        {"t": begin + at, "kind": kind, "about": about}
+        for at, kind, about in (
+            (0, "started", ""), (490, "promoted", "v1"), (602, "outage", ""), (658, "back", ""), (973, "promoted", "v2"),
+            (1100, "fell", "digits"), (1180, "rollback", ""), (1210, "recovered", ""), (1690, "promoted", "v6"),
+        )
+    ]  # fmt: skip
+    return {"points": points, "switches": switches, "marks": marks}
 
 
 def _point(begin: float, t: int) -> Json:

@@ -77,8 +77,9 @@ def test_the_figures_and_the_accounting_are_those_of_the_status(
     assert field(page, "rows_per_s") in {"1,284", "1,285"}
     for name in ("sent", "trained", "held_out", "duplicate", "dead", "pending"):
         assert number(field(page, name)) == told["accounting"][name]
-    assert field(page, "average_accuracy") == f"{told['matrix']['average_accuracy']:.3f}"
-    assert field(page, "forgetting") == f"{told['matrix']['forgetting']:.3f}"
+    for name in ("average", "forgetting", "min_acc", "wc_acc"):
+        assert field(page, name) == f"{told['evaluation'][name]:.3f}"
+    assert page.locator("[data-field=average] small").inner_text() in {"31 s ago", "32 s ago"}
     assert field(page, "checkpoint") == "000084"
     assert field(page, "snapshot") == "v000007"
 
@@ -103,7 +104,12 @@ def test_tasks_snapshots_dead_letters_and_journal_are_listed(visit: Any, sidecar
     for task in example.tasks():
         row = page.locator(f"#tasks tr[data-task={task['name']}]").inner_text()
         assert f"{task['replay_rows']:,}" in row
-        assert f"{example.scores(6)[task['name']]['accuracy']:.3f}" in row
+        found = example.evaluation()["tasks"][task["name"]]
+        for told in (found["score"], found["macro_recall"], found["worst"]["recall"]):
+            assert f"{told:.3f}" in row
+        assert f"{found['rows']:,}" in row
+        assert found["worst"]["class"] in row
+        assert "s ago" in row
     versions = page.locator("#snapshots tbody th").all_inner_texts()
     assert versions == ["v000007", "v000006", "v000005", "v000004"]
     assert "champion" in page.locator("#snapshots tr[data-version='6']").inner_text()
@@ -119,6 +125,40 @@ def test_tasks_snapshots_dead_letters_and_journal_are_listed(visit: Any, sidecar
     assert reasons == ["bad_json", "unknown_task", "shape_mismatch"]
     journal = page.locator("#journal code").all_inner_texts()
     assert journal == [*(["snapshot_published", "task_switched"] * 3), "task_added"]
+
+
+def test_what_fell_and_what_collapsed_is_red_and_comes_first(visit: Any, sidecar: StandIn) -> None:
+    sidecar.answers["/api/status"] = lambda: example.status(**example.wrong())
+    page = visit().open(sidecar.url)
+    assert page.locator("#now").get_attribute("data-level") == "bad"
+    assert (
+        page.locator("#problems strong").all_inner_texts()
+        == example.status(**example.wrong())["problems"]
+    )
+    rows = page.locator("#tasks tbody tr")
+    assert [row.get_attribute("data-task") for row in rows.all()] == [
+        "digits",
+        "tumours",
+        "intents",
+    ]
+    assert "fell from 0.951 to 0.504 on 412 rows (8-9)" in rows.nth(0).inner_text()
+    assert "class benign is never answered" in rows.nth(1).inner_text()
+    red = page.locator("#now .dot").evaluate("(one) => getComputedStyle(one).backgroundColor")
+    colour = "(one) => getComputedStyle(one).color"
+    for place in ("[data-field=average] dd", "[data-task=digits] b", "[data-task=tumours] .fell"):
+        assert page.locator(place).first.evaluate(colour) == red
+    assert page.locator("[data-task=intents] b").first.evaluate(colour) != red
+
+
+def test_sources_are_listed_by_task_the_lowest_score_first(visit: Any, sidecar: StandIn) -> None:
+    sidecar.answers["/api/status"] = lambda: example.status(**example.wrong())
+    page = visit().open(sidecar.url)
+    rows = [row.inner_text().split() for row in page.locator("#senders tbody tr").all()]
+    assert rows == [
+        ["camera-7/5b1c", "digits", "0.112", "850", "labels", "look", "wrong"],
+        ["camera-8/91d0", "digits", "0.948", "39,870"],
+        ["desk/0c44", "intents", "0.903", "12,310"],
+    ]
 
 
 def test_what_a_producer_wrote_is_text_and_never_markup(visit: Any, sidecar: StandIn) -> None:
@@ -160,6 +200,10 @@ def test_everything_is_drawn_and_nothing_scrolls_sideways(
     assert min(drawn) > 2, "a chart is blank"
     page.wait_for_selector("#link[data-link=live]")
     photograph(page, tmp_path / f"page-{theme}-{width}.png")
+    sidecar.answers["/api/status"] = lambda: example.status(**example.wrong())
+    expect(page.locator("#tasks .fell")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.screenshot(path=tmp_path / f"wrong-{theme}-{width}.png", full_page=True)
     watched.assert_clean()
 
 
@@ -187,6 +231,14 @@ def test_task_switches_are_named_in_the_score_chart_and_every_value_axis_has_its
     written = set(page.evaluate("window.written"))
     assert {f"{task} / {phase}" for task, phase in example.PHASES} <= written
     assert {"score", "rows/s", "events", "loss", "rows"} <= written
+    assert {
+        "fell: digits",
+        "rollback",
+        "recovered",
+        "server away",
+        "started",
+        "v6 champion",
+    } <= written
 
 
 def test_arrow_keys_move_through_time_in_all_charts_and_escape_returns_to_now(

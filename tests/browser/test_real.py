@@ -76,14 +76,17 @@ def shown(page: Page) -> dict[str, str]:
 
 def expected(told: Json) -> dict[str, str]:
     """The same from the JSON of `mtld status`."""
-    rows, matrix = told["accounting"], told["matrix"]
+    rows, scored = told["accounting"], told["evaluation"]
+    learned = ("average", "forgetting", "min_acc", "wc_acc")
     parts = ("sent", "trained", "held_out", "duplicate", "dead", "pending", "dead_events", "lost_events")  # fmt: skip
     return {
         **{name: f"{rows[name]:,}" for name in parts},
         **{name: f"{told[name]:,}" for name in ("step", "lag_events", "pending_rows")},
         "rows_per_s": f"{told['rows_per_s']:,.0f}",
-        "average_accuracy": f"{matrix['average_accuracy']:.3f}",
-        "forgetting": f"{matrix['forgetting']:.3f}",
+        **{
+            name: "\u2013" if scored.get(name) is None else f"{scored[name]:.3f}"
+            for name in learned
+        },
         "checkpoint": f"{told['checkpoint']['seq']:06d}",
         "snapshot": f"v{told['snapshot']['version']:06d}",
     }

@@ -28,7 +28,7 @@ def test_a_fresh_daemon_is_shown_with_what_to_do_first(visit: Any, sidecar: Stan
         "/api/status": lambda: example.status(
             state="idle", task=None, phase=None, tasks=[], step=0, rows_per_s=0.0, checkpoint={}, snapshot={},
             counters={}, events=[], replay_rows=0, replay_bytes=0, recovery_s=None, lag_events=None,
-            pending_rows=0, matrix=example.matrix(0), losses={},
+            pending_rows=0, matrix=example.matrix(0), losses={}, evaluation={}, senders={}, guard={},
         ),
         "/api/history": lambda: {"points": [], "switches": []},
         "/api/releases": list,
@@ -40,6 +40,8 @@ def test_a_fresh_daemon_is_shown_with_what_to_do_first(visit: Any, sidecar: Stan
     for told in ("No snapshot yet", "No task yet", "No score yet", "No row yet", "No history yet", "every event so far was accepted"):  # fmt: skip
         assert told in text
     assert page.locator("canvas").count() == 0
+    assert page.locator("[data-field=average] dd").inner_text() == "\u2013\nnot scored yet"
+    assert page.locator("#senders-card").is_hidden()
     watched.assert_clean()
 
 

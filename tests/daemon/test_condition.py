@@ -1,16 +1,18 @@
-"""Alive and ready: what a probe makes of vitals, and what it must not take for a hang."""
+"""Alive, ready, and what is wrong: what is made of vitals, what is no hang, and what is over at once."""
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon import vitals
-from daemon.condition import not_live, not_ready
+from daemon.condition import judge, not_live, not_ready
 from daemon.types import Vitals
+from tests.support.evaluated import COLLAPSED, evaluation, guard, of_task
 
 
 def stamp(seconds: float) -> str:
@@ -80,3 +82,59 @@ def test_in_another_pid_namespace_only_the_age_tells() -> None:
     assert "no daemon runs" in not_live(told(**elsewhere, written_at=stamp(-60)))
     busy = {"busy": "loading", "busy_until": stamp(60)}
     assert not_live(told(**elsewhere, **busy, written_at=stamp(-60))) == ""
+
+
+def problems(**facts: Any) -> list[str]:
+    """What is wrong with vitals that know of two tasks."""
+    known = {"tasks": [{"name": "digits"}, {"name": "mood"}], "step": 2000}
+    return judge(told(**{**known, **facts}), Path("/nowhere"))["problems"]
+
+
+def test_a_fallen_part_is_a_problem_that_names_the_task_and_its_sources() -> None:
+    fell = "digits fell from 0.96 to 0.50 on 82 rows"
+    assert problems(guard=guard()) == [f"{fell}; labels of source cam-b look wrong"]
+    assert problems(guard=guard(())) == [fell]
+    assert problems(guard=guard(("a", "b", "c", "d", "e"))) == [
+        f"{fell}; labels of sources a, b, c and 2 more look wrong"
+    ]
+    assert problems(guard={"fallen": {}}) == problems(guard={}) == []
+
+
+def test_of_several_phases_of_a_task_the_one_that_fell_furthest_is_told() -> None:
+    found = guard((), "digits/a", "digits/b", "mood")
+    found["fallen"]["digits/b"] = {**found["fallen"]["digits/b"], "is": 0.1}
+    assert problems(guard=found) == [
+        "digits/b and 1 more of its phases fell from 0.96 to 0.10 on 82 rows",
+        "mood fell from 0.96 to 0.50 on 82 rows",
+    ]
+
+
+def test_a_collapsed_task_is_a_problem_until_an_evaluation_says_otherwise() -> None:
+    tasks = {"mood": of_task(collapsed=COLLAPSED)}
+    assert problems(evaluation=evaluation("digits", tasks=tasks)) == [f"mood: {COLLAPSED}"]
+    assert problems(evaluation=evaluation("digits", "mood")) == []
+
+
+def test_scores_are_stale_after_three_missed_evaluations_of_a_task_that_is_trained() -> None:
+    def of(**changes: Any) -> Any:
+        return evaluation("digits", tasks={"mood": of_task(at=stamp(-960))}, **changes)
+
+    assert problems(evaluation=of()) == ["no new score of mood for 16 min"]
+    assert problems(evaluation=of(every_s=330)) == []
+    assert problems(evaluation=of(every_s=0)) == []  # at task switches only: there may be none
+    assert problems(evaluation=of(), state="idle") == []
+    assert problems(evaluation=of(), step=1234) == []  # no step since: it is still true
+    unsaid = {key: value for key, value in of().items() if key != "every_s"}
+    assert problems(evaluation=unsaid) == ["no new score of mood for 16 min"]
+    old = evaluation(tasks={"digits": of_task(at=stamp(-7200)), "mood": of_task(at=stamp(-960))})
+    assert problems(evaluation=old) == ["no new score of 2 tasks for 120 min"]
+
+
+def test_what_a_rollback_leaves_out_is_a_problem_until_reading_has_passed_it() -> None:
+    skips = [["900-0", "1000-2"], ["950-0", "1000-10"]]
+    assert problems(skips=skips) == ["entries up to 1000-10 are left out"]
+    assert problems(skips=[]) == []
+
+
+def test_vitals_of_before_evaluations_were_told_have_no_such_problem() -> None:
+    assert problems(scores={"digits": 0.1}, matrix={"forgetting": 0.9}) == []

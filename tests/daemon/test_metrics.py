@@ -13,10 +13,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon import vitals
-from daemon.metrics import FAULTS, MAX_TASKS, METRICS, PREFIX, STATES, Gpu, Seen
+from daemon.mastery import MAX_SOURCES
+from daemon.metrics import FAULTS, METRICS, STATES
+from daemon.samples import MAX_TASKS, PREFIX, Gpu, Seen
 from daemon.tally import CHECKPOINT_S, STEP_S, Histogram
 from daemon.types import Vitals
 from daemon.web.scrape import Rising, exposition
+from tests.support.evaluated import COLLAPSED, SENDERS, evaluation, guard, of_task
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,16 +30,17 @@ def full(**facts: Any) -> Seen:
     steps.add(0.003, 5)
     waits.add(90_000)
     names = [f"task-{number}" for number in range(MAX_TASKS + 3)]
-    parts = {f"{name}/one": 0.5 for name in names}
+    first = of_task(at="2026-01-01T00:00:00Z", step=70)
+    scored = dict.fromkeys(names, first)
     known: dict[str, Any] = {
         "written_at": vitals.now(), "started_at": vitals.now(), "pid": os.getpid(), "state": "training",
         "build": {"version": "1", "torch": "2", "device": "cpu"}, "broker_up": True, "epoch": 2, "step": 70,
         "rows_per_s": 10.0, "task": "task-1", "lag_events": 3, "pending_rows": 4, "skipped_steps": 1,
         "counters": {"accepted_events": 9, "lost_events": 2, "trained_rows": 99},
         "tasks": [{"name": name, "replay_rows": 2} for name in names],
-        "losses": dict.fromkeys(names, 0.25), "scores": dict.fromkeys(names, 0.75),
-        "matrix": {"rows": [{"parts": parts}], "average_accuracy": 0.5, "best": dict.fromkeys(parts, 0.7),
-                   "min_acc": {**parts, "task-1/one": 0.125, "task-1/two": 0.25}},
+        "losses": dict.fromkeys(names, 0.25), "scores": dict.fromkeys(names, 0.125), "matrix": {"average_accuracy": 0.125},
+        "evaluation": evaluation(tasks=scored), "guard": guard(("cam-b",), "task-1/one"), "skips": [["1-0", "2-0"]],
+        "senders": dict.fromkeys(names, SENDERS["digits"]),
         "replay_bytes": 1000, "switch_s": 0.5, "recovery_s": 1.5, "step_seconds": steps.to_dict(),
         "event_checkpoint_seconds": waits.to_dict(), "dead_reasons": {"bad_json": 3},
         "totals": {"checkpoints": 6, "refused": 2},
@@ -109,14 +113,59 @@ def test_numbers_are_in_base_units_and_from_the_field_that_means_them() -> None:
     assert one(seen, "rows_total", outcome="dead") == 0
     assert one(seen, "checkpoint_stage_seconds") == 0.002
     assert one(seen, "checkpoint_last_success_timestamp_seconds") == 1767225600
-    assert one(seen, "forgetting", task="task-1") == pytest.approx(0.2)
-    assert one(seen, "min_score", task="task-1") == 0.125
     assert one(seen, "promotions_total", verdict="refused") == 2
     assert one(seen, "promotions_total", verdict="promoted") == 0
     assert one(seen, "gpu_power_watts", gpu="0") == 250
     assert one(seen, "snapshot_version", alias="latest") == 3
     assert one(seen, "paused") == 0
     assert one(full(paused="lunch"), "paused") == 1
+
+
+def test_what_is_known_is_told_from_the_newest_evaluation_alone() -> None:
+    seen = full()
+    by_task = {
+        "score": 0.97, "score_rows": 240, "score_timestamp_seconds": 1767225600, "macro_recall": 0.96,
+        "worst_recall": 0.85, "task_collapsed": 0, "forgetting": 0.01, "min_score": 0.9, "fallen": 0,
+    }  # fmt: skip
+    assert {name: one(seen, name, task="task-0") for name in by_task} == by_task
+    gone = evaluation(tasks={"task-2": of_task(score=None, worst=None, collapsed=COLLAPSED)})
+    assert one(full(evaluation=gone), "score", task="task-2") is None
+    assert one(full(evaluation=gone), "worst_recall", task="task-2") is None
+    assert one(full(evaluation=gone), "task_collapsed", task="task-2") == 1
+    overall = {"average_score": 0.93, "average_forgetting": 0.02, "worst_case_score": 0.88}
+    assert {name: one(seen, name) for name in overall} == overall
+    at = one(full(evaluation={"at": "2026-01-01T00:00:00Z"}), "evaluation_timestamp_seconds")
+    assert at == 1767225600
+    assert one(full(evaluation={}), "score", task="task-0") is None
+
+
+def test_what_fell_is_one_and_everything_else_zero_so_that_alerts_clear() -> None:
+    seen, well = full(), full(guard={}, skips=[])
+    assert [one(seen, "fallen", task=f"task-{number}") for number in range(3)] == [0, 1, 0]
+    assert one(well, "fallen", task="task-1") == 0
+    assert one(seen, "suspect_source", task="task-1", source="cam-b") == 1
+    assert one(well, "suspect_source", task="task-1", source="cam-b") is None
+    assert (one(seen, "skip_active"), one(well, "skip_active")) == (1, 0)
+
+
+def test_a_score_is_stale_where_status_says_so() -> None:
+    assert one(full(step=99), "score_stale", task="task-1") == 1  # scored long ago, and steps since
+    assert one(full(), "score_stale", task="task-1") == 0
+    young = evaluation("task-1")
+    assert one(full(step=9999, evaluation=young), "score_stale", task="task-1") == 0
+
+
+def test_sources_are_told_by_task_and_bounded() -> None:
+    assert one(full(), "source_score", task="task-1", source="cam-b") == 0.11
+    assert one(full(), "source_rows", task="task-1", source="other") == 40
+    many = {f"cam-{number}": {"score": 0.5, "rows": 2} for number in range(MAX_SOURCES + 5)}
+    many["other"] = {"score": 0.25, "rows": 1}
+    found = served(full(senders={"task-1": many, "a task that is gone": many}))
+    rows = {dict(labels)["source"]: x for (of, labels), x in found.items() if of == f"{PREFIX}source_rows"}  # fmt: skip
+    assert len(rows) == MAX_SOURCES + 1
+    assert rows["other"] == 5 * 2 + 1
+    scores = {dict(labels)["source"]: x for (of, labels), x in found.items() if of == f"{PREFIX}source_score"}  # fmt: skip
+    assert scores["other"] == 0.25
 
 
 def test_a_histogram_is_cumulative_and_its_last_bucket_holds_all() -> None:
@@ -131,7 +180,15 @@ def test_a_histogram_is_cumulative_and_its_last_bucket_holds_all() -> None:
 
 def test_tasks_beyond_the_bound_are_one_label_value() -> None:
     found = served(full())
-    for name in ("loss", "score", "forgetting", "min_score", "task_active", "replay_rows"):
+    for name in (
+        "loss",
+        "score",
+        "forgetting",
+        "min_score",
+        "fallen",
+        "task_active",
+        "replay_rows",
+    ):
         tasks = {dict(labels)["task"] for of, labels in found if of == f"{PREFIX}{name}"}
         assert len(tasks) == MAX_TASKS + 1
         assert "other" in tasks

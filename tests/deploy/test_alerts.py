@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.metrics import EVENTS, METRICS, PREFIX, STATES, VERDICTS
+from daemon.metrics import EVENTS, METRICS, STATES, VERDICTS
+from daemon.samples import PREFIX
 from tests.support.daemon_process import ROOT
 
 FOLDER = ROOT / "deploy/prometheus"
@@ -51,6 +52,7 @@ MINUTE, TEN, ALL = (
 STARTED = "mtld_start_timestamp_seconds{{{}}}"
 NEWEST, STEPS = "mtld_checkpoint_last_success_timestamp_seconds{{{}}}", "mtld_steps_total{{{}}}"
 REGRESSED = 'mtld_faults_total{{fault="stream_regressed",{}}}'
+FALLEN = 'mtld_fallen{{task="digits",{}}}'
 CASES = {
     "MtldDown": Case(
         {"mtld_up{{{}}}": "1x5 0x9 1x10"}, {"mtld_up{{{}}}": "1x5 0 1x20"}, "5m", "9m", "16m"
@@ -100,6 +102,22 @@ CASES = {
         {'mtld_forgetting{{task="digits",{}}}': "0x5 0.5x5 0.19x30"},
         "10m", "20m", "30m", 'task="digits"',
     ),
+    "MtldTaskFell": Case(
+        {FALLEN: "0x5 1x10 0x10"}, {FALLEN: "0x30"}, "4m", "8m", "17m", 'task="digits"'
+    ),
+    "MtldTaskCollapsed": Case(
+        {'mtld_task_collapsed{{task="digits",{}}}': "0x5 1x10 0x10"},
+        {'mtld_task_collapsed{{task="digits",{}}}': "0x30", 'mtld_worst_recall{{task="digits",{}}}': "0x30"},
+        "4m", "8m", "17m", 'task="digits"',
+    ),
+    "MtldScoresStale": Case(
+        {'mtld_score_stale{{task="digits",{}}}': "0x5 1x20 0x10"},
+        {'mtld_score_stale{{task="digits",{}}}': "0x5 1x8 0x20"},  # paused for a while, and scored soon after
+        "10m", "17m", "28m", 'task="digits"',
+    ),
+    "MtldSkipActive": Case(
+        {"mtld_skip_active{{{}}}": "0x5 1x90 0x10"}, {"mtld_skip_active{{{}}}": "0x5 1x50 0x50"}, "60m", "80m", "100m"
+    ),
     "MtldBrokerDown": Case(
         {"mtld_broker_up{{{}}}": "1x5 0x10 1x10", "mtld_up{{{}}}": "1x30"},
         {"mtld_broker_up{{{}}}": "1x5 0x10 1x10", "mtld_up{{{}}}": "1x5 0x20"},
@@ -140,6 +158,37 @@ CASES = {
 
 MORE = [  # the other halves of expressions that have two
     (
+        "MtldTaskFell",  # and the alert names the source that is to blame
+        Case(
+            {
+                FALLEN: "0x5 1x10 0x10",
+                'mtld_suspect_source{{task="digits",source="cam-b",{}}}': "_x5 1x10",
+            },
+            {FALLEN: "0x30"},
+            "4m",
+            "8m",
+            "25m",
+            'task="digits",source="cam-b"',
+        ),
+    ),
+    (
+        "MtldForgettingHigh",  # of a stream without task switches: the newest evaluation says it
+        Case(
+            {
+                'mtld_forgetting{{task="digits",{}}}': "0x5 0.5x20 0.1x10",
+                "mtld_task_switches_total{{{}}}": "0x40",
+            },
+            {
+                'mtld_forgetting{{task="digits",{}}}': "0x40",
+                "mtld_task_switches_total{{{}}}": "0x40",
+            },
+            "10m",
+            "20m",
+            "30m",
+            'task="digits"',
+        ),
+    ),
+    (
         "MtldCheckpointTooOld",
         Case(
             {STARTED: "0x60", STEPS: "0+100x60", NEWEST: "_x19 1200x40"},
@@ -179,7 +228,7 @@ def expected(alert: str, case: Case) -> dict[str, Any]:
     labels: dict[str, str] = dict(words)
 
     def filled(text: str) -> str:
-        return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels[found[1]], text)
+        return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels.get(found[1], ""), text)
 
     notes = {key: filled(text) for key, text in rule["annotations"].items()}
     return {"exp_labels": {**labels, **rule["labels"]}, "exp_annotations": notes}

@@ -34,6 +34,27 @@ PLAIN = ("init",)
 SCREENS = ("status", "top", "task-list", "task-show", "checkpoint-list", "snapshot-list", "doctor")
 FROM_THE_SERVER = ("dead-list", "dead-show", "tail")
 
+
+def _scored(metric: str, score: float, rows: int, **more: Any) -> Json:
+    """One task in the newest evaluation."""
+    told = {
+        "metric": metric,
+        "score": score,
+        "rows": rows,
+        "at": "2026-01-02T03:00:05Z",
+        "step": 123_000,
+    }
+    blank = {
+        "interval": None,
+        "macro_recall": None,
+        "worst": None,
+        "collapsed": "",
+        "forgetting": 0.0,
+        "min_acc": score,
+    }
+    return {**blank, **told, **more}
+
+
 HEALTHY: Json = {
     "state": "training", "pid": 4242, "namespace": "default", "broker": "valkey 9.1.2 unix:///run/mtld/broker.sock",
     "written_at": "2026-01-02T03:04:04Z", "epoch": 1, "step": 123_456, "rows_per_s": 1234.5, "task": "fashion",
@@ -59,6 +80,29 @@ HEALTHY: Json = {
         {"at": "2026-01-02T02:54:06+00:00", "kind": "snapshot_published", "detail": {"version": 7, "error": ""}},
     ],
     "losses": {},
+    "evaluation": {
+        "at": "2026-01-02T03:00:05Z", "step": 123_000, "rows": 1640, "every_s": 300.0, "average": 0.871,
+        "forgetting": 0.018, "min_acc": 0.764, "wc_acc": 0.842,
+        "tasks": {
+            "fashion": _scored("accuracy", 0.891, 1000, worst={"class": "shirt", "recall": 0.712, "rows": 96}, macro_recall=0.886,
+                               interval=[0.870, 0.909]),
+            "mood": _scored("accuracy", 0.934, 500, worst={"class": "bad", "recall": 0.911, "rows": 230}, macro_recall=0.933,
+                            interval=[0.909, 0.953]),
+            "price": _scored("r2", 0.788, 140),
+        },
+        "parts": {},
+    },
+    "guard": {"action": "alert", "since": "1767322445000-0", "fallen": {}},
+}  # fmt: skip
+
+WRONG: Json = {
+    "guard": {"action": "alert", "since": "1767322445000-0", "fallen": {
+        "fashion/sandals-sneakers": {"was": 0.962, "is": 0.504, "rows": 82, "at": "2026-01-02T03:00:05Z", "sources": ["camera-7/4f"]}}},
+    "senders": {"fashion": {"camera-7/4f": {"score": 0.113, "rows": 850}, "camera-8/91": {"score": 0.951, "rows": 900}}},
+    "skips": [["1767322000000-0", "1767322600000-3"]],
+    "evaluation": HEALTHY["evaluation"] | {"tasks": HEALTHY["evaluation"]["tasks"] | {
+        "mood": _scored("accuracy", 0.512, 500, macro_recall=0.5, interval=[0.468, 0.556], worst={"class": "bad", "recall": 0.0, "rows": 230},
+                        collapsed="class bad is never answered (recall 0.00 on 230 rows)")}},
 }  # fmt: skip
 
 
@@ -137,6 +181,16 @@ def test_a_screen_is_as_it_was(mtld: Mtld, state: Path, told: None, name: str) -
     check(GOLDEN / f"{name}.txt", text)
 
 
+@pytest.mark.parametrize("name", SCREENS[:2])
+def test_a_screen_of_what_is_wrong_is_as_it_was(
+    mtld: Mtld, state: Path, told: None, name: str
+) -> None:
+    vitals.write(state / vitals.NAME, Vitals(**{**HEALTHY, **WRONG}))
+    text = shown(mtld, state, name, *(["--once"] if name == "top" else []))
+    assert max(map(len, text.splitlines())) <= 80
+    check(GOLDEN / f"{name}-wrong.txt", text)
+
+
 def test_the_settings_file_is_as_it_was(mtld: Mtld) -> None:
     check(GOLDEN / "init.txt", mtld("init", "--dry-run").out)
 
@@ -198,7 +252,7 @@ def test_the_help_of_a_verb_is_as_it_was(mtld: Mtld, verb: tuple[str, ...]) -> N
 
 
 def test_no_file_is_left_of_a_verb_that_is_gone() -> None:
-    written = {*PLAIN, *SCREENS, *FROM_THE_SERVER}
+    written = {*PLAIN, *SCREENS, *FROM_THE_SERVER, *(f"{name}-wrong" for name in SCREENS[:2])}
     written |= {f"help/{'-'.join(verb) or 'mtld'}" for verb in HELP}
     there = {path.relative_to(GOLDEN).with_suffix("").as_posix() for path in GOLDEN.rglob("*.txt")}
     assert there == written

@@ -11,6 +11,7 @@ import pytest
 
 from daemon.types import Vitals
 from tests.daemon.commands.conftest import Mtld
+from tests.support.evaluated import COLLAPSED, SENDERS, evaluation, guard, of_task
 
 Tell = Callable[..., Vitals]
 
@@ -19,20 +20,13 @@ def ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
+DIGITS = [{"name": "digits"}]
+
+
 def full() -> dict[str, Any]:
     """Vitals with everything in them, and everything long."""
-    scores = {"accuracy": 0.8125, "macro_f1": 0.75}
-    tasks = [
-        {
-            "name": f"task-{'n' * n}",
-            "modality": "image",
-            "kind": "classification",
-            "columns": n,
-            "replay_rows": 10**n,
-            "scores": scores,
-        }
-        for n in range(1, 9)
-    ]
+    tasks = [{"name": f"task-{'n' * n}", "replay_rows": 10**n} for n in range(1, 9)]
+    long = of_task(worst={"class": "c" * 99, "recall": 0.5, "rows": 10**6}, rows=10**6)
     return {
         "state": "broker_down", "reason": "r" * 100, "broker": f"valkey 9.1.2 unix:///{'x' * 100}", "namespace": "ns",
         "task": "fashion", "phase": "p" * 90, "tasks": tasks, "step": 123_456_789, "rows_per_s": 12_345.6,
@@ -42,6 +36,7 @@ def full() -> dict[str, Any]:
         "checkpoint": {"seq": 12, "step": 100, "at": ago(4), "stage_ms": 1.5, "write_ms": 80.0, "bytes": 20 << 20},
         "snapshot": {"version": 3, "at": ago(250), "scores": {}}, "bit_exact": False, "bit_exact_reason": "b" * 90,
         "faults": {"stream_regressed": {"count": 2, "last": ago(60), "detail": "d" * 200}},
+        "evaluation": evaluation(tasks={task["name"]: long for task in tasks}),
     }  # fmt: skip
 
 
@@ -59,13 +54,6 @@ def test_a_training_daemon_is_healthy(mtld: Mtld, tell: Tell) -> None:
     assert result.code == 0
     assert result.out.startswith("training; as of 0 s ago")
     assert "do next     nothing" in result.out
-
-
-def test_a_score_that_is_not_defined_has_no_number(mtld: Mtld, tell: Tell) -> None:
-    scores = {"price": {"r2": None, "mae": 0.25}}
-    tell(tasks=[{"name": "price"}], snapshot={"version": 1, "scores": scores})
-    assert mtld("status").out.splitlines()[-1].endswith("r2 - mae 0.250")
-    assert mtld("status", "-o", "json").json["snapshot"]["scores"] == scores
 
 
 def test_everything_fits_a_screen_of_80_columns(mtld: Mtld, tell: Tell) -> None:
@@ -116,7 +104,28 @@ def test_the_accounting_adds_up(mtld: Mtld, tell: Tell) -> None:
         ({"state": "diverged"}, "lower the learning rate"),
         ({"state": "recovering"}, "wait"),
         ({"events": [{"kind": "dead_letter", "at": ago(60)}]}, "`mtld dead list`"),
-        ({"events": [{"kind": "guard_fell", "at": ago(60)}]}, "`mtld rollback`"),
+        ({"tasks": DIGITS, "guard": guard()}, "(the world changed): `mtld task accept digits`"),
+        (
+            {"tasks": DIGITS, "guard": guard()},
+            "`mtld tail --kind guard_fell`; if its rows are wrong: `mtld pause`, `mtld rollback`",
+        ),
+        (
+            {
+                "tasks": DIGITS,
+                "evaluation": evaluation(tasks={"digits": of_task(collapsed=COLLAPSED)}),
+            },
+            "`mtld task show digits`",
+        ),
+        ({"skips": [["1-0", "1733-5"]]}, "until 1733-5 is read; `mtld tail --kind rolled_back`"),
+        (
+            {
+                "tasks": DIGITS,
+                "step": 2000,
+                "evaluation": evaluation(tasks={"digits": of_task(at=ago(2000))}),
+            },
+            "`mtld evaluate`",
+        ),
+        ({"snapshot": {"version": 4, "verdict": "held"}}, "`mtld task accept TASK`"),
         ({"snapshot": {"version": 4, "verdict": "refused"}}, "`mtld snapshot show latest`"),
         ({"faults": {"events_lost": {"last": ago(60)}}}, "`mtld tail --kind events_lost`"),
         ({"faults": {"checkpoint_failed": {"last": ago(60)}}}, "make room on the disk"),
@@ -135,12 +144,18 @@ def test_the_advice_names_the_next_thing_to_do(
     [
         {"counters": {"dead_events": 9, "lost_events": 9}},
         {"events": [{"kind": "dead_letter", "at": ago(7200)}]},
-        {"events": [{"kind": "guard_fell", "at": ago(90)}, {"kind": "rolled_back", "at": ago(60)}]},
         {
-            "events": [
-                {"kind": "guard_fell", "at": ago(9)},
-                {"kind": "guard_recovered", "at": ago(6)},
-            ]
+            "events": [{"kind": "guard_fell", "at": ago(9)}],
+            "tasks": DIGITS,
+            "guard": {"fallen": {}},
+        },
+        {"tasks": [], "guard": guard()},  # the task that fell was retired
+        {
+            "tasks": DIGITS,
+            "evaluation": evaluation("digits"),
+            "guard": {},
+            "senders": SENDERS,
+            "skips": [],
         },
         {"faults": {"events_lost": {"last": ago(7200)}}},
     ],
@@ -163,6 +178,10 @@ def test_advice_and_reason_are_never_cut_off(mtld: Mtld, tell: Tell) -> None:
         ({"state": "paused"}, "paused"),
         ({"state": "broker_down"}, "broker_down"),
         ({"lag_events": 10_000}, "lag of 10000 events"),
+        (
+            {"skips": [["1732-0", "999-5"], ["1732-0", "1733-5"]]},
+            "entries up to 1733-5 are left out",
+        ),
         ({"faults": {"lease_lost": {"count": 1, "last": ago(10), "detail": ""}}}, "lease_lost"),
     ],
 )
@@ -219,17 +238,47 @@ def test_watching_shows_it_again(mtld: Mtld, tell: Tell, monkeypatch: pytest.Mon
     assert result.code == 0  # Ctrl-C is how one stops looking
 
 
-def test_a_tasks_score_is_its_own_or_that_of_the_last_snapshot(mtld: Mtld, tell: Tell) -> None:
-    task = {"name": "a", "kind": "classification", "columns": 3, "replay_rows": 40}
-    tell(tasks=[task], snapshot={"version": 1, "at": ago(1), "scores": {"a": 0.75}})
-    assert mtld("status").out.splitlines()[-1].split() == [
-        "a",
-        "classification",
-        "3",
-        "40",
-        "0.750",
-    ]
-    tell(tasks=[{**task, "scores": {"accuracy": 0.5}}])
-    assert mtld("status").out.splitlines()[-1].endswith("accuracy 0.500")
-    tell(tasks=[task])
-    assert mtld("status").out.splitlines()[-1].endswith("40  -")
+def test_every_task_is_shown_as_the_newest_evaluation_knows_it(mtld: Mtld, tell: Tell) -> None:
+    told = evaluation(tasks={"digits": of_task(at=ago(12)), "price": of_task(metric="r2", score=None, worst=None, interval=None, macro_recall=None)})  # fmt: skip
+    tell(tasks=[{"name": "digits"}, {"name": "price"}, {"name": "new"}], evaluation=told)
+    shown = mtld("status").out.splitlines()
+    assert "scores      average 0.930, forgot 0.020, min-ACC 0.810, WC-ACC 0.880; 0 s ago" in shown
+    cells = [line.split() for line in shown[-4:]]
+    assert cells[0] == ["TASK", "SCORE", "+-", "ROWS", "AGE", "RECALL", "WORST", "CLASS"]
+    assert cells[1] == ["digits", "accuracy", "0.970", "0.023", "240", "12", "s", "0.960", "0.850", "8"]  # fmt: skip
+    assert cells[2] == ["price", "r2", "-", "-", "240", "0", "s", "-", "-"]
+    assert cells[3] == ["new", "-", "-", "-", "-", "-", "-"]
+
+
+def test_before_the_first_evaluation_nothing_is_made_up(mtld: Mtld, tell: Tell) -> None:
+    tell(tasks=[{"name": "digits"}], scores={"digits": 0.5}, snapshot={"scores": {"digits": 0.5}})
+    shown = mtld("status").out
+    assert "scores      none yet" in shown
+    assert "0.5" not in shown
+
+
+def test_what_fell_is_marked_comes_first_and_is_told_with_its_sources(
+    mtld: Mtld, tell: Tell
+) -> None:
+    tell(tasks=[{"name": "mood"}, {"name": "digits"}], evaluation=evaluation("mood", "digits"), guard=guard(), senders=SENDERS)  # fmt: skip
+    shown = mtld("status").out
+    text = " ".join(shown.split())
+    assert "digits fell from 0.96 to 0.50 on 82 rows; labels of source cam-b look wrong" in text
+    assert "sources digits: cam-b 0.110 of 850 rows looks wrong, cam-a 0.950 of 900 rows" in text
+    tasks = [line.split()[:2] for line in shown.split("TASK ")[1].splitlines()[1:3]]
+    assert tasks == [["digits", "FELL"], ["mood", "accuracy"]]
+
+
+def test_one_source_of_a_task_that_is_well_is_not_worth_a_line(mtld: Mtld, tell: Tell) -> None:
+    tell(tasks=[{"name": "digits"}], senders={"digits": {"cam-a": {"score": 0.9, "rows": 9}}})
+    assert "sources" not in mtld("status").out
+
+
+def test_many_problems_leave_room_for_the_rest(mtld: Mtld, tell: Tell) -> None:
+    names = [f"task-{number}" for number in range(40)]
+    tell(tasks=[{"name": name} for name in names], guard=guard(("cam",), *names), senders=dict.fromkeys(names, SENDERS["digits"]))  # fmt: skip
+    shown = mtld("status").out
+    assert shown.count("fell from") == 4
+    assert "and 36 more: `mtld status -o json`" in shown
+    assert shown.count("cam-b 0.110") == 3
+    assert "and those of 37 more tasks" in shown

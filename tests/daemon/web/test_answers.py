@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon import releases
-from daemon.metrics import Gpu
+from daemon.samples import Gpu
 from daemon.web.answers import Answers
 from daemon.web.history import History
 

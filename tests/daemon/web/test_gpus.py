@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from daemon.metrics import Gpu
+from daemon.samples import Gpu
 from daemon.web import gpus
 from daemon.web.gpus import Gpus
 from tests.support.waiting import wait_until

@@ -23,7 +23,9 @@ def at(seconds: float, **facts: Any) -> Vitals:
     stamp = datetime.fromtimestamp(NOW + seconds, UTC).isoformat()
     tasks = [{"name": "a", "replay_rows": 7}]
     known: dict[str, Any] = {"written_at": stamp, "step": int(seconds), "tasks": tasks}
-    return Vitals(**{**known, "losses": {"a": 0.5}, "scores": {"a": 0.75}, **facts})
+    return Vitals(
+        **{**known, "losses": {"a": 0.5}, "evaluation": {"tasks": {"a": {"score": 0.75}}}, **facts}
+    )
 
 
 def switch(phase: str, step: int) -> dict[str, Any]:
@@ -102,6 +104,33 @@ def test_a_switch_is_kept_once_however_often_it_is_told(
         ("a", "two", 20),
     ]
     assert found[0]["t"] == 1767225600.0
+
+
+def test_the_average_is_that_of_the_newest_evaluation(kept: History) -> None:
+    point = kept.look(at(0, evaluation={"average": 0.75, "forgetting": 0.25}, scores={"a": 0.5}))
+    assert point is not None
+    assert (point["average_accuracy"], point["forgetting"], point["score"]) == (0.75, 0.25, {})
+
+
+def test_marks_are_kept_and_survive_a_restart_of_the_sidecar(
+    tmp_path: Path, kept: History, said: list[str]
+) -> None:
+    fell = {"at": "2026-01-01T00:00:00Z", "kind": "guard_fell", "detail": {"parts": {"a": {}}}}
+    kept.look(at(0, events=[fell]))
+    kept.look(at(5, events=[fell]))
+    mark = {"t": 1767225600.0, "kind": "fell", "about": "a"}
+    assert kept.to_dict()["marks"] == [mark]
+    later = again(tmp_path, said)
+    later.look(at(10, events=[fell]))
+    assert later.marks == again(tmp_path, said).marks == [mark]
+
+
+def test_marks_are_bounded(kept: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_MARKS", 3)
+    for second in range(9):
+        started = datetime.fromtimestamp(NOW + second, UTC).isoformat()
+        kept.look(at(second, started_at=started))
+    assert [mark["t"] - NOW for mark in kept.marks] == [6, 7, 8]
 
 
 def test_switches_are_bounded(kept: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import * as link from "./link.js";
 import * as log from "./log.js";
 import * as matrix from "./matrix.js";
 import { ofTask } from "./palette.js";
+import * as senders from "./senders.js";
 import * as snapshots from "./snapshots.js";
 import * as state from "./state.js";
 import * as tasks from "./tasks.js";
@@ -24,7 +25,7 @@ function showStatus(status) {
     return;
   }
   for (const task of status.tasks) ofTask(task.name); // colours in the order of declaration
-  for (const part of [state, accounting, matrix, tasks, log]) part.show(status);
+  for (const part of [state, accounting, matrix, tasks, senders, log]) part.show(status);
   link.heard(status);
   state.refreshAges();
 }

@@ -37,7 +37,7 @@ export class Chart {
     this.told = told;
     this.hidden = new Set();
     this.series = [];
-    this.switches = [];
+    this.happened = { switches: [], marks: [] };
     this.window = null;
     this.title = root.querySelector("h2").firstChild.textContent.trim();
     this.legend = el("ul", { class: "legend" });
@@ -52,10 +52,10 @@ export class Chart {
   }
 
   /** `t` and `series` [{name, colour, values}] of one length; `window` [from, to] or null for all. */
-  show(t, series, switches, window) {
+  show(t, series, { switches, marks }, window) {
     const kinds = series.map((one) => one.name).join("\n");
     const anew = kinds !== this.kinds || !this.plot;
-    Object.assign(this, { t, series, switches, window, kinds });
+    Object.assign(this, { t, series, happened: { switches, marks }, window, kinds });
     const isEmpty = !series.some((one) => one.values.some((value) => value !== null));
     for (const part of [this.holder, this.legend, this.when]) part.hidden = isEmpty;
     this.nothing.hidden = !isEmpty;
@@ -99,7 +99,7 @@ export class Chart {
         { ...axis, grid, size: AXIS_PX, space: 38, values: (plot, splits) => splits.map(told.format) },
       ],
       series: [{}, ...this.#drawn().map((one) => this.#line(one))],
-      plugins: [marks({ unit: told.unit, switches: () => this.switches, colour, named: told.named })],
+      plugins: [marks({ unit: told.unit, happened: () => this.happened, colour, named: told.named })],
       hooks: { setCursor: [() => this.#read()] },
     };
   }

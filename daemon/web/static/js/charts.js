@@ -26,10 +26,10 @@ const CHARTS = [
   {
     id: "forgetting", unit: "score", height: 220, range: unit, format: (value) => value.toFixed(1), value: score,
     read: (columns) => [
-      { name: "average accuracy", colour: "--accent", values: columns.held((point) => point.average_accuracy) },
+      { name: "average score", colour: "--accent", values: columns.held((point) => point.average_accuracy) },
       { name: "forgetting", colour: "--bad", values: columns.held((point) => point.forgetting) },
     ],
-    empty: "Nothing yet: both need a task switch.",
+    empty: "Nothing yet: both come with the first evaluation, `mtld evaluate`.",
   },
   { id: "rate", unit: "rows/s", height: 168, range: fromZero, format: short, value: (value) => `${count(value)} rows/s`, read: one("rows/s", (point) => point.rows_per_s), empty: "No history yet." },
   { id: "lag", unit: "events", height: 168, range: fromZero, format: short, value: (value) => `${count(value)} events`, read: one("lag", (point) => point.lag_events), empty: "No history yet." },
@@ -51,7 +51,7 @@ export class Charts {
     const window = span_s ? [now - span_s, now] : null;
     for (const { told, chart } of this.all) {
       const series = told.read(columns, tasks).filter(({ values }) => values.some((value) => value !== null));
-      chart.show(columns.t, series, history.switches, window);
+      chart.show(columns.t, series, history, window);
     }
   }
 }

@@ -62,8 +62,9 @@ export class Feed {
   }
 
   #told(status) {
-    const place = JSON.stringify([status.task, status.phase, status.snapshot?.version]);
-    if (this.place && place !== this.place) this.stale = true; // switches and snapshots come with the history
+    const line = status.events?.findLast((event) => event.kind !== "dead_letter")?.at;
+    const place = JSON.stringify([status.task, status.phase, status.snapshot?.version, status.boot, status.broker_up, line]);
+    if (this.place && place !== this.place) this.stale = true; // switches, marks and snapshots come with the history
     this.place = place;
     this.on.status(status);
   }

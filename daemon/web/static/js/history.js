@@ -9,13 +9,15 @@ export class History {
   constructor() {
     this.points = [];
     this.switches = [];
+    this.marks = [];
   }
 
   /** All that the sidecar has kept; points that came meanwhile by the event stream stay. */
-  replace({ points, switches }) {
+  replace({ points, switches, marks }) {
     const end = points.at(-1)?.t ?? 0;
     this.points = [...points, ...this.points.filter((point) => point.t > end)].slice(-KEPT);
     this.switches = switches ?? [];
+    this.marks = marks ?? [];
   }
 
   add(point) {

@@ -1,30 +1,39 @@
 // The top of the page: how the trainer is, what to do next, what is wrong, and the figures looked at first.
 
 import { age, byId, el, prose, setText, whenChanged } from "./dom.js";
-import { clock, count, duration, isNumber, moment, score, size, version } from "./format.js";
+import { clock, count, duration, moment, score, size, version } from "./format.js";
+import { wrong } from "./standing.js";
 
 const HEALTHY = ["training", "idle", "starting", "recovering", "draining"];
 
-/** Green while it works, amber while it works with problems or is told to wait, red when it does not run. */
-function level({ running, degraded, state }) {
-  if (!running) return "bad";
+/** Green while it works, amber while it works with problems or is told to wait, red when it does not run or a task fell. */
+function level(status) {
+  const { running, degraded, state } = status;
+  if (!running || wrong(status).length) return "bad";
   if (degraded || !HEALTHY.includes(state)) return "warn";
   return "ok";
 }
 
 const figure = (label, name, ...value) => el("div", { "data-field": name }, el("dt", { text: label }), el("dd", {}, ...value));
+const learned = (isBad, ...told) => { // a figure of the newest evaluation, in red where a task fell or collapsed
+  const shown = figure(...told);
+  if (isBad) shown.className = "bad";
+  return shown;
+};
 const small = (...children) => el("small", {}, ...children); // its second line
 
 function figures(status) {
-  const { checkpoint, snapshot, matrix } = status;
-  const parts = Object.keys(matrix.rows?.at(-1)?.parts ?? {}).length;
+  const { checkpoint, snapshot, evaluation = {}, bad } = status;
+  const scored = evaluation.at ? small(age(evaluation.at)) : small("not scored yet");
   return [
     figure("Step", "step", count(status.step), small(`epoch ${status.epoch}`)),
     figure("Speed", "rows_per_s", count(status.rows_per_s), small("rows/s")),
     figure("Lag", "lag_events", count(status.lag_events), small("events")),
     figure("Pending", "pending_rows", count(status.pending_rows), small("rows")),
-    figure("Average accuracy", "average_accuracy", score(matrix.average_accuracy), parts ? small(`of ${count(parts)} parts`) : null),
-    figure("Forgetting", "forgetting", score(matrix.forgetting), isNumber(matrix.bwt) ? small(`transfer ${score(matrix.bwt)}`) : null),
+    learned(bad, "Average score", "average", score(evaluation.average), scored),
+    learned(bad, "Forgetting", "forgetting", score(evaluation.forgetting), small("below the best")),
+    learned(bad, "Worst case", "wc_acc", score(evaluation.wc_acc), small("WC-ACC")),
+    learned(bad, "Lowest so far", "min_acc", score(evaluation.min_acc), small("min-ACC")),
     figure("Checkpoint", "checkpoint", ...stamped(checkpoint.seq, (seq) => String(seq).padStart(6, "0"), checkpoint.at)),
     figure("Snapshot", "snapshot", ...stamped(snapshot.version, version, snapshot.at)),
   ];
@@ -88,8 +97,8 @@ export function show(status) {
   drawFigures(pick(status));
 }
 
-const FIGURES = ["step", "epoch", "rows_per_s", "lag_events", "pending_rows", "matrix", "checkpoint", "snapshot"];
-const pick = (status) => Object.fromEntries(FIGURES.map((name) => [name, status[name]]));
+const FIGURES = ["step", "epoch", "rows_per_s", "lag_events", "pending_rows", "evaluation", "checkpoint", "snapshot"];
+const pick = (status) => ({ ...Object.fromEntries(FIGURES.map((name) => [name, status[name]])), bad: wrong(status).length > 0 });
 
 /** No daemon has ever written its vitals: say what to do. */
 export function showNothing(error) {
