@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from daemon.checkpointer import Cut
+from daemon.identity import id_tuple
 from daemon.reader import Position
 from mtl_engine.state import EngineState, Segment, as_tensors
 
@@ -36,6 +37,11 @@ class Process:
     skips: list[list[str]] = field(
         default_factory=list["list[str]"]
     )  # [first, last] ids that a rollback leaves out
+
+    def skips_after(self, position: str) -> list[list[str]]:
+        """The ranges left out that reading has not passed yet."""
+        here = id_tuple(position)
+        return [list(skip) for skip in self.skips if id_tuple(skip[1]) > here]
 
 
 def take(

@@ -88,12 +88,12 @@ class Evaluation:
             name: {
                 **task,
                 **{key: self.summary(name)[key] for key in ("forgetting", "min_acc")},
-                "at": _at(task["entry"]),
+                "at": moment(task["entry"]),
             }
             for name, task in self.tasks.items()
         }
         rows = sum(task["rows"] for task in self.tasks.values())
-        head = {"at": _at(self.entry_id), "step": self.step, "rows": rows}
+        head = {"at": moment(self.entry_id), "step": self.step, "rows": rows}
         return {**head, **self.summary(), "tasks": tasks, "parts": self.parts}
 
     def state(self) -> Json:
@@ -114,10 +114,12 @@ class Evaluation:
         self.changes += 1
 
 
-def _at(entry_id: str) -> str:
-    """The moment in an entry's id, RFC 3339."""
-    moment = datetime.fromtimestamp(id_tuple(entry_id)[0] / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds")
+def moment(entry_id: str) -> str:
+    """When an entry was added by its id, RFC 3339; empty for none."""
+    if not entry_id:
+        return ""
+    at = datetime.fromtimestamp(id_tuple(entry_id)[0] / 1000, UTC)
+    return at.isoformat(timespec="milliseconds")
 
 
 def _mean(values: list[float]) -> float | None:

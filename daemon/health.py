@@ -253,6 +253,10 @@ class Health:
         self.learned.look(machine)
         told.losses, told.scores = self.learned.losses, self.learned.scores
         told.matrix = self.learned.matrix
+        if self.learned.evaluation:
+            told.evaluation = {**self.learned.evaluation, "every_s": loop.config.evaluate.every_s}
+        told.guard = {"action": loop.config.guard.action, **self.learned.guard}
+        told.skips = loop.process.skips_after(loop.reader.position.id)
         told.skipped_steps = described["skipped_steps"]
 
     def _count_up(self, machine: LogMachine) -> None:

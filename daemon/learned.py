@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from daemon.evaluation import moment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -24,6 +26,7 @@ class Learned:
         self.matrix: Json = {}
         self._rows: Sequence[Json] = ()
         self.evaluation: Json = {}
+        self.guard: Json = {}
         self._evaluated: tuple[int, int] | None = None
 
     def look(self, machine: LogMachine) -> None:
@@ -35,6 +38,9 @@ class Learned:
             self.evaluation = machine.evaluation.to_dict()
             told = self.evaluation.get("tasks", {})
             self.scores = {n: x["score"] for n, x in told.items() if x["score"] is not None}
+        guard = machine.guard
+        fallen = {part: {**fall, "at": moment(fall["at"])} for part, fall in guard.fallen.items()}
+        self.guard = {"since": guard.since, "fallen": fallen}
         if machine.engine.matrix_rows is not self._rows:
             self._rows = machine.engine.matrix_rows
             self.matrix = _shown(machine.engine.matrix(present=False))

@@ -70,7 +70,7 @@ class Loop:
         self.ensure_broker: Callable[[], object] | None = None  # restarts an embedded server
         self.durability = Durability(parts)
         self.steering = Steering(self)
-        self._config = parts.config
+        self.config = parts.config
         self._requests = parts.requests
         self._pulse = Pulse()
         self._next_barrier = 0.0
@@ -148,7 +148,7 @@ class Loop:
             return
         self._train()
         self._look_for_losses()
-        entries = self.reader.read(self._config.stream.read_count)
+        entries = self.reader.read(self.config.stream.read_count)
         reach("read")
         for entry in entries:
             self._enter(entry)
@@ -179,7 +179,7 @@ class Loop:
 
     def _roll_back(self) -> None:
         """What an operator asked for, or what the guard is set to do when a task fell after a switch."""
-        acts = self._config.guard.action == "rollback"
+        acts = self.config.guard.action == "rollback"
         if self.steering.rollback() or (acts and rollback.before_switch(self)):
             self._waiting_since = self._flushed_at = None
 
@@ -231,7 +231,7 @@ class Loop:
             return
         self._waiting_since = self._waiting_since or now
         here = (self.process.epoch, self.reader.position.id)
-        if now - self._waiting_since >= self._config.stream.linger_s and self._flushed_at != here:
+        if now - self._waiting_since >= self.config.stream.linger_s and self._flushed_at != here:
             self.decide("flush")
             self._flushed_at = here
 
@@ -282,7 +282,7 @@ class Loop:
         self._next_barrier = now + BARRIER_S
         self._look_around()
         if now >= self._next_renewal:
-            self._next_renewal = now + self._config.lease_ttl_s / 3
+            self._next_renewal = now + self.config.lease_ttl_s / 3
             self.source.renew()
         self.durability.commit(self)
         self.steering.score_more()

@@ -11,7 +11,7 @@ import typer
 from daemon.commands import sending as log
 from daemon.commands.confirm import Confirm, confirmed
 from daemon.commands.sending import Change, Sending
-from daemon.commands.shared import Call, task_names, verb
+from daemon.commands.shared import Call, Timeout, task_names, verb
 from daemon.commands.words import columns, fields
 from daemon.errors import ConfigError, Refused
 from daemon.keywords import TASK_KEYS
@@ -186,6 +186,24 @@ def retire(call: Call, sending: Sending, name: Name, confirm: Confirm = None) ->
         lambda seen: name not in log.names(seen),
     )
     log.send(call, sending, change)
+
+
+@app.command()
+@verb()
+def accept(call: Call, name: Name, timeout_s: Timeout = 10.0) -> None:
+    """Take a task's present level as its measure, for guard and gate: the world changed, and lower scores are right.
+
+    The guard compares with the next evaluation from then on, and the gate does not hold the task's fall against the next
+    snapshot. Other tasks are judged as before. If the rows are wrong instead, see `mtld rollback`.
+    """
+    call.ask(
+        "accept",
+        {"task": name},
+        timeout_s,
+        lambda reply: [
+            f"{reply['task']} is measured by its present level from the next evaluation on"
+        ],
+    )
 
 
 def settings(pairs: list[str]) -> Json:

@@ -43,7 +43,9 @@ class World:
     quality: dict[str, float] = field(default_factory=dict[str, float])
     held: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     accepted: dict[str, str] = field(default_factory=dict[str, str])
-    champions: list[int] = field(default_factory=list[int])  # every version that became champion, in order
+    champions: list[int] = field(
+        default_factory=list[int]
+    )  # every version that became champion, in order
     truth: dict[int, dict[str, float]] = field(default_factory=dict[int, "dict[str, float]"])
 
     def __post_init__(self) -> None:
