@@ -20,6 +20,7 @@ from daemon.guard import Guard
 from daemon.identity import event_key
 from daemon.outbox import Outbox, dead_letter, declared_rows
 from daemon.phases import Phases
+from daemon.senders import SenderNames
 from daemon.types import Counters
 from mtl_engine.errors import BadRows, EngineError
 from mtl_engine.types import TaskSpec
@@ -55,6 +56,7 @@ class LogMachine:
         self.ring = Ring(stream.dedup_events)
         self.outbox = Outbox()
         self.counters = Counters()
+        self.senders = SenderNames()
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
         self.last_evaluation: Json = {}
@@ -104,7 +106,7 @@ class LogMachine:
 
     def data(self, envelope: Envelope, payload: Payload) -> None:
         """Accept the rows of one event: some are held out, the rest wait for their batch."""
-        rows = self._prepared(envelope, payload)
+        rows = self.senders.marked(self._prepared(envelope, payload), envelope.source)
         task = envelope.subject or min(rows.targets)
         fraction = self.engine.tasks[task].holdout if payload.labels else 0.0
         held = held_out_rows(self._seed, task, envelope.source, envelope.id, len(rows), fraction)
@@ -266,6 +268,10 @@ class LogMachine:
     def _journal(self, kind: str, detail: Json) -> None:
         self.outbox.add("journal", {"kind": kind, "detail": detail})
 
+    def senders_report(self) -> dict[str, dict[str, Json]]:
+        """By task and sender: `score` and `rows` of what was looked at before it was trained on."""
+        return self.senders.named(self.engine.senders())
+
     # -- state -----------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, np.ndarray], Json]:
@@ -280,6 +286,7 @@ class LogMachine:
             "last_evaluation": self.last_evaluation,
             "guard": self.guard.state(),
             "phases": phases,
+            "senders": self.senders.state(),
         }
 
     def load_state(self, arrays: dict[str, np.ndarray], meta: Json) -> None:
@@ -289,3 +296,4 @@ class LogMachine:
         self.last_evaluation = meta["last_evaluation"]
         self.guard.load_state(meta["guard"])
         self.phases.load_state(arrays, meta["phases"])
+        self.senders.load_state(meta.get("senders", ()))

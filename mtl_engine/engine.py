@@ -20,12 +20,13 @@ from mtl_engine.optim import Optimizer
 from mtl_engine.policies import POLICIES
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Replay
+from mtl_engine.reports import StepReport, SwitchReport
 from mtl_engine.settings import Settings
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
 from mtl_engine.tasks.base import Scores
 from mtl_engine.trainer import Trainer
-from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
+from mtl_engine.types import Array, Json, Rows, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
 
 _WEIGHTS = ("ema", "raw")
@@ -250,6 +251,10 @@ class Engine:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
         return staging.describe(self._trainer, self.weights)
 
+    def senders(self) -> Json:
+        """By task and number: how well the rows of a sender were answered before they were trained on (`senders`)."""
+        return self._trainer.senders.report()
+
     def weights_finite(self) -> bool:
         """No NaN or infinity in any parameter."""
         return staging.finite(self._trainer)
@@ -291,10 +296,5 @@ class Engine:
         tasks = self._trainer.registry.tasks
         scores = {name: metrics[tasks[name].kind.primary] for name, metrics in whole.items()}
         task, phase = self.focus or (None, None)
-        return {
-            "task": task,
-            "phase": phase,
-            "step": self.step_count,
-            "scores": scores,
-            "parts": parts,
-        }
+        here = {"task": task, "phase": phase, "step": self.step_count}
+        return {**here, "scores": scores, "parts": parts}
