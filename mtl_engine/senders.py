@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 EVERY = 4  # steps, on average
 LARGEST_NUMBER = 64  # of a sender
 SLICES = 6
-SLICE_ROWS = (
-    320  # and the rest of the step; of two who send as much a window holds about 1,000 rows each
-)
+SLICE_ROWS = 320  # and the rest of the step: of two who send as much, about the last 1,000 each
 MIN_ROWS = 50  # of a suspect, and as many of the others
 MIN_SLICE_ROWS = 5  # of a sender and of the others, in a slice where they are compared
 MIN_SLICES = 3  # of those
@@ -143,6 +141,7 @@ class _Window:
         if not self._seen:
             return
         wrong_B, labelled_B = errors(self._seen)
+        wrong_B[np.isnan(wrong_B)] = 1.0  # outputs beyond all numbers
         place_B = np.add(np.concatenate(self._sent), 1, dtype=np.int64)
         if labelled_B is not None:
             place_B *= labelled_B

@@ -10,7 +10,7 @@ import pytest
 
 from mtl_engine.senders import EVERY, LARGEST_NUMBER, SLICE_ROWS, SLICES, suspects
 from mtl_engine.types import Json
-from tests.support.engines import blobs, differences, engine, labels_of, loaded, saved, task
+from tests.support.engines import blobs, differences, engine, labels_of, loaded, parts, saved, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +128,16 @@ def test_other_kinds_count_by_how_wrong_a_row_is(kind: str) -> None:
     told = one.senders()["a"][LARGEST_NUMBER]
     assert told["rows"] == 2 * BATCH
     assert 0.0 < told["score"] < 1.0
+
+
+def test_rows_whose_outputs_are_no_numbers_count_as_wrong() -> None:
+    one = one_task("regression")
+    for seed in range(2 * EVERY):
+        rows = one.prepare("a", blobs([0] * 4, seed), labels_of("regression", 4, seed))
+        one.step([replace(rows, origin=np.zeros(4, np.int32))])
+        for parameter in parts(one).model.parameters():
+            parameter.detach().fill_(float("nan"))
+    assert one.senders()["a"][0] == {"score": 0.0, "rows": 8, "beside": None}
 
 
 def test_a_head_that_grows_while_rows_wait_loses_none_of_them() -> None:
