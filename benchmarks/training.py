@@ -12,7 +12,8 @@ from workloads.base import BATCH, Workload
 
 from daemon.batcher import Batcher
 from mtl_engine.engine import Engine
-from mtl_engine.types import Array, Rows, StepReport
+from mtl_engine.reports import StepReport
+from mtl_engine.types import Array, Rows
 
 
 @dataclass(frozen=True, slots=True)

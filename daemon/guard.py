@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mtl_engine.paired import Paired, RowBase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -48,7 +48,7 @@ class Guard:
         self.since = (
             ""  # entry id of the last switch; while a part is fallen, of the one it fell after
         )
-        self.fallen: Json = {}  # by part: {"task", "was", "is", "rows", "at"}
+        self.fallen: Json = {}  # by part: {"task", "was", "is", "rows", "at", "sources"}
         self.gave_up = (
             ""  # the switch before which nothing was found to go back to; not part of the state
         )
@@ -70,10 +70,15 @@ class Guard:
             paired = self._paired(name, part)
             tolerance = tolerances.get(part.task, 0.0)
             if paired is not None and self._is_down(name, paired, tolerance):
-                at = self.fallen.get(name, {}).get("at", entry_id)
+                first: Json = self.fallen.get(name) or {"at": entry_id, "sources": []}
                 self.fallen[name] = {
-                    "task": part.task, "was": paired.was, "is": paired.score, "rows": paired.rows, "at": at,
-                }  # fmt: skip
+                    "task": part.task,
+                    "was": paired.was,
+                    "is": paired.score,
+                    "rows": paired.rows,
+                    "at": first["at"],
+                    "sources": first["sources"],
+                }
             elif paired is not None or self._is_back(name, part, tolerance):
                 self.fallen.pop(name, None)
             if name not in self.fallen and self._is_old(name, paired, step):
@@ -96,6 +101,18 @@ class Guard:
                 self._renew(name, part, step)
         if not self.fallen:
             self.since = entry_id
+
+    def name_senders(self, suspects: Mapping[str, Sequence[str]]) -> None:
+        """Whose rows of each task stand out: told beside what fell, as long as it is fallen."""
+        for fall in self.fallen.values():
+            named = dict.fromkeys([*fall.get("sources", ()), *suspects.get(fall["task"], ())])
+            fall["sources"] = list(named)
+
+    def news(self) -> list[tuple[str, Json]]:
+        """Kind and detail of the journal's line on the last evaluation, if it brought any."""
+        if self.is_new:
+            return [("guard_fell", {"since": self.since, "parts": dict(self.fallen)})]
+        return [("guard_recovered", {"since": self.since})] if self.has_recovered else []
 
     def accept(self, task: str) -> None:
         """What the task is at its next evaluation is its measure from then on."""
@@ -160,7 +177,7 @@ class Guard:
             )
             for k, base in enumerate(state.get("bases", ()))
         }
-        blank = {"rows": 0, "at": self.since}
+        blank: Json = {"rows": 0, "at": self.since, "sources": []}
         self.fallen = {
             name: {"task": name.partition("/")[0], **blank, **fall}
             for name, fall in state["fallen"].items()

@@ -256,6 +256,7 @@ class Health:
         if self.learned.evaluation:
             told.evaluation = {**self.learned.evaluation, "every_s": loop.config.evaluate.every_s}
         told.guard = {"action": loop.config.guard.action, **self.learned.guard}
+        told.senders = self.learned.senders
         told.skips = loop.process.skips_after(loop.reader.position.id)
         told.skipped_steps = described["skipped_steps"]
 

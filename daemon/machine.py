@@ -20,8 +20,10 @@ from daemon.identity import event_key
 from daemon.outbox import Outbox, dead_letter, declared_rows
 from daemon.phases import Phases
 from daemon.prepared import prepared
+from daemon.senders import SenderNames
 from daemon.types import Counters
 from mtl_engine.errors import BadRows, EngineError
+from mtl_engine.senders import suspects
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class LogMachine:
         self.ring = Ring(stream.dedup_events)
         self.outbox = Outbox()
         self.counters = Counters()
+        self.senders = SenderNames()
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
         self.evaluation = Evaluation()
@@ -106,7 +109,7 @@ class LogMachine:
 
     def data(self, envelope: Envelope, payload: Payload) -> None:
         """Accept the rows of one event: some are held out by their content, the rest wait for their batch."""
-        rows = prepared(self.engine, envelope, payload)
+        rows = self.senders.marked(prepared(self.engine, envelope, payload), envelope.source)
         if not payload.labels:
             self.counters.unlabelled_rows += len(rows)
         self.counters.accepted_events += 1
@@ -138,12 +141,8 @@ class LogMachine:
         self.engine.switch_task(task, phase, scored)
         self.phases.begin(task)
         self.guard.switched(scored, self._tolerances(), self.entry_id, self.engine.step_count)
-        self.last_switch = {
-            "task": task,
-            "phase": phase,
-            "step": self.engine.step_count,
-            "scores": scored.primary,
-        }
+        here = {"task": task, "phase": phase, "step": self.engine.step_count}
+        self.last_switch = {**here, "scores": scored.primary}
         self._journal("task_switched", self.last_switch)
         self._tell_guard()
 
@@ -175,11 +174,9 @@ class LogMachine:
         elif kind == "accept":
             self._accept(str(detail.get("task")))
         else:
-            allowed = "'flush', 'evaluate', 'phase' and 'accept'"
-            raise BadEvent(
-                "unknown_control",
-                f"control kind {kind!r} is not known, allowed are {allowed} (detail: {detail})",
-            )
+            allowed = "allowed are 'flush', 'evaluate', 'phase' and 'accept'"
+            told = f"control kind {kind!r} is not known, {allowed} (detail: {detail})"
+            raise BadEvent("unknown_control", told)
 
     def flush(self) -> None:
         """Train all pending rows, the last batch as short as it is."""
@@ -238,18 +235,15 @@ class LogMachine:
         return {name: task.tolerance for name, task in self.engine.tasks.items()}
 
     def _tell_guard(self) -> None:
-        if self.guard.is_new:
-            self._journal("guard_fell", {"since": self.guard.since, "parts": self.guard.fallen})
-        elif self.guard.has_recovered:
-            self._journal("guard_recovered", {"since": self.guard.since})
+        report = self.senders_report() if self.guard.fallen else {}
+        self.guard.name_senders({task: suspects(of, alone=True) for task, of in report.items()})
+        for kind, detail in self.guard.news():
+            self._journal(kind, detail)
 
     def _known(self, task: str) -> None:
         if task not in self.engine.tasks:
-            allowed = ", ".join(sorted(self.engine.tasks)) or "none yet"
-            raise BadEvent(
-                "unknown_task",
-                f"task {task!r} is not known; known: {allowed}; add it with mtl.task.add.v1",
-            )
+            known = f"known: {', '.join(sorted(self.engine.tasks)) or 'none yet'}; add it with mtl.task.add.v1"
+            raise BadEvent("unknown_task", f"task {task!r} is not known; {known}")
 
     def _count_duplicate(self, entry: Entry) -> None:
         if self.rereading:
@@ -270,6 +264,10 @@ class LogMachine:
     def _journal(self, kind: str, detail: Json) -> None:
         self.outbox.add("journal", {"kind": kind, "detail": detail})
 
+    def senders_report(self) -> dict[str, dict[str, Json]]:
+        """By task and sender: `score` and `rows` of what was looked at before it was trained on."""
+        return self.senders.named(self.engine.senders())
+
     # -- state -----------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, np.ndarray], Json]:
@@ -286,6 +284,7 @@ class LogMachine:
             "accepted": dict(self.accepted),
             "guard": guard,
             "phases": phases,
+            "senders": self.senders.state(),
         }
 
     def load_state(self, arrays: dict[str, np.ndarray], meta: Json) -> None:
@@ -296,3 +295,4 @@ class LogMachine:
         self.accepted = dict(meta.get("accepted", {}))
         self.guard.load_state(arrays, meta["guard"])
         self.phases.load_state(arrays, meta["phases"])
+        self.senders.load_state(meta.get("senders", ()))

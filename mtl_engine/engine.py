@@ -23,12 +23,13 @@ from mtl_engine.optim import Optimizer
 from mtl_engine.policies import POLICIES
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Replay
+from mtl_engine.reports import StepReport, SwitchReport
 from mtl_engine.settings import Settings
 from mtl_engine.state import EngineState
 from mtl_engine.strategies import RECOMMENDED, STRATEGIES
 from mtl_engine.tasks.base import Scores
 from mtl_engine.trainer import Trainer
-from mtl_engine.types import Array, Json, Rows, StepReport, SwitchReport, TaskSpec
+from mtl_engine.types import Array, Json, Rows, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
 
 _WEIGHTS = ("ema", "raw")
@@ -246,6 +247,10 @@ class Engine:
     def describe(self) -> Json:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
         return staging.describe(self._trainer, self.weights)
+
+    def senders(self) -> Json:
+        """By task and number: how well the rows of a sender were answered before they were trained on (`senders`)."""
+        return self._trainer.senders.report()
 
     def weights_finite(self) -> bool:
         """No NaN or infinity in any parameter."""

@@ -37,6 +37,7 @@ def state(trainer: Trainer, judge: Judge) -> EngineState:
         "weighting": trainer.weighting.state(),
         "strategy": trainer.strategy.state(),
         "held_out": judge.held_out.state(),
+        "senders": trainer.senders.state(),
     }.items():
         meta[name] = part
         tensors |= _named(name, values)
@@ -105,6 +106,7 @@ def _load(
     judge.held_out.load_state(
         meta["held_out"], _arrays("held_out", tensors), _segments("held_out", segments)
     )
+    trainer.senders.load_state(meta.get("senders", {}), _arrays("senders", tensors))
     if trainer.average is not None:
         trainer.average.load_state(meta["average"], _copied("average", tensors, device), parameters)
     trainer.teacher = None
@@ -130,6 +132,7 @@ def forget(trainer: Trainer, name: str, number: int) -> None:
     trainer.rearrange()
     trainer.weighting.remove_task(name)
     trainer.warm.pop(name, None)
+    trainer.senders.forget(name)
     if trainer.teacher is not None:
         trainer.teacher_version += 1
         trainer.teacher.forget(name, trainer.teacher_version)

@@ -22,12 +22,14 @@ from mtl_engine.optim import Optimizer
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Draw, Replay
 from mtl_engine.replay_table import Outputs, no_outputs
+from mtl_engine.reports import StepReport
 from mtl_engine.row_gradients import boundary
+from mtl_engine.senders import Senders
 from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
 from mtl_engine.strategies.loss import Loss, Parts, Values, all_losses, total
 from mtl_engine.teacher import Follower, Lesson, Teacher
-from mtl_engine.types import Array, Rows, StepReport
+from mtl_engine.types import Array, Rows
 from mtl_engine.weightings.base import Weighting
 
 
@@ -46,8 +48,8 @@ class Trainer:
         self.teacher: Teacher | None = None
         self.teacher_version = 0
         self.follower: Follower | None = None  # where the strategy learns from averaged weights
-        self.step_count = 0
-        self.skipped_steps = 0
+        self.senders = Senders()
+        self.step_count = self.skipped_steps = 0
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
 
@@ -87,10 +89,11 @@ class Trainer:
         self.step_count = number
         if self.drift is not None:
             self.drift.see(number, joined, tasks)
+        self.senders.see(number, joined, tasks)
         skipped = not math.isfinite(value) or not self._update(parts, references, way)
         if skipped:
             self.skipped_steps += 1
-        elif tasks:
+        elif tasks and self.strategy.remembers:
             self._remember(number, joined, tasks)
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
@@ -274,8 +277,6 @@ class Trainer:
     def _remember(
         self, number: int, joined: Sequence[Joined], tasks: Mapping[str, TaskStep]
     ) -> None:
-        if not self.strategy.remembers:
-            return
         for j in joined:
             if j.stream is not None:
                 owner_B, class_B = batch.owners(j.stream, self.registry.tasks)
@@ -295,6 +296,5 @@ class Trainer:
         for name in tasks:
             if self.warm.get(name):
                 self.warm[name] -= 1
-        every = self.settings.teacher_every
-        if every and self.step_count % every == 0:
+        if (every := self.settings.teacher_every) and self.step_count % every == 0:
             self.refresh_teacher()

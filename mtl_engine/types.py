@@ -1,4 +1,4 @@
-"""The words the engine's parts share: task specifications, rows, targets, switch and step reports.
+"""The words the engine's parts share: task specifications, rows, targets.
 
 Shapes are written into names: B rows, C columns of a head, D features, F table columns, H held-out rows,
 M memory slots, S stream rows, T bytes of text. `z` are logits or regression outputs, `x` inputs.
@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mtl_engine.errors import EngineError
 from mtl_engine.names import unknown
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -192,12 +189,14 @@ class Rows:
     """Rows of one input table in log order; rows of one table share an encoder and a replay table.
 
     `x` [B, ...] is in the dtype it came in (text: padded uint8 [B, T] with `length` int32 [B]).
+    `origin` int32 [B] is the number of who sent a row (`senders`), -1 = not told; nothing is learned from it.
     """
 
     table: str
     x: Array
     length: Array | None = None
     targets: Mapping[str, Target] = field(default_factory=dict[str, Target])
+    origin: Array | None = None  # None = not told of any row
 
     def __len__(self) -> int:
         return len(self.x)
@@ -209,6 +208,7 @@ class Rows:
             self.x[rows],
             length,
             {name: t.take(rows) for name, t in self.targets.items()},
+            None if self.origin is None else self.origin[rows],
         )
 
     def labelled(self) -> Array:
@@ -237,7 +237,8 @@ class Rows:
             for name in names
         }
         x = np.concatenate([part.x for part in parts])
-        return Rows(tables[0], x, np.concatenate(lengths) if lengths else None, targets)
+        length = np.concatenate(lengths) if lengths else None
+        return Rows(tables[0], x, length, targets, _origins(parts))
 
     def to_arrays(self) -> tuple[dict[str, Array], Json]:
         """Arrays by name and the JSON beside them, for a checkpoint."""
@@ -246,6 +247,8 @@ class Rows:
             arrays[f"y.{name}"] = target.y
             if target.weight is not None:
                 arrays[f"weight.{name}"] = target.weight
+        if self.origin is not None:
+            arrays["origin"] = self.origin
         return arrays, {"table": self.table, "tasks": list(self.targets)}
 
     @classmethod
@@ -254,7 +257,16 @@ class Rows:
             name: Target(arrays[f"y.{name}"], arrays.get(f"weight.{name}"))
             for name in meta["tasks"]
         }
-        return cls(meta["table"], arrays["x"], arrays.get("length"), targets)
+        return cls(meta["table"], arrays["x"], arrays.get("length"), targets, arrays.get("origin"))
+
+
+def _origins(parts: Sequence[Rows]) -> Array | None:
+    if all(part.origin is None for part in parts):
+        return None
+    untold = (
+        np.full(len(part), -1, np.int32) if part.origin is None else part.origin for part in parts
+    )
+    return np.concatenate(list(untold))
 
 
 def _join(targets: Sequence[Target | None], counts: Sequence[int]) -> Target:
@@ -273,28 +285,3 @@ def _join(targets: Sequence[Target | None], counts: Sequence[int]) -> Target:
 def _missing(like: Target, n: int, width: int) -> Target:
     shape = (n,) if like.y.ndim == 1 else (n, width)
     return Target(np.zeros(shape, like.y.dtype), np.zeros(shape, np.float32))
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One optimizer step; `losses` stay on the device, reading one waits for it."""
-
-    step: int
-    stream_rows: int
-    replayed_rows: int
-    loss: float
-    losses: Mapping[str, Tensor]
-    skipped: bool  # the loss was not finite: nothing was updated and nothing remembered
-    skipped_steps: int  # since the beginning
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchReport:
-    """What a task switch did; `scores` are of the hold-outs at the end of the phase before it."""
-
-    task: str
-    phase: str | None
-    previous_task: str | None
-    previous_phase: str | None
-    step: int
-    scores: Mapping[str, float | None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ _NONE = np.zeros(0, np.float32)
 
 
 @dataclass(slots=True)
-class _Outputs:
+class Seen:
     """What errors are computed from, for the stream rows of one step and others after them; no graph is kept alive."""
 
     kind: TaskType
@@ -38,6 +38,35 @@ class _Outputs:
 
     def ones(self) -> Tensor:
         return torch.ones_like(self.y, dtype=torch.float32) if self.weight is None else self.weight
+
+    @classmethod
+    def of(cls, step: TaskStep) -> Seen:
+        """Labels in the units that the task has now: what is kept is a function of this step alone."""
+        y = step.kind.standard(step.y)
+        return cls(step.kind, step.z_BC.detach(), y, step.weight, step.num_stream)
+
+
+def errors(found: Sequence[Seen]) -> tuple[Array, Array | None]:
+    """How wrong each stream row of some steps was, float32 [B], and whether it has a label, None = all.
+
+    Read from the device only here, once for many steps, whose outputs have equally many columns.
+    """
+    rows = [one.num_stream for one in found]
+    z_BC, y = _joined([one.z_BC for one in found], rows), _joined([one.y for one in found], rows)
+    if all(one.weight is None for one in found):
+        return found[0].kind.error(z_BC, y, None).cpu().numpy().astype(np.float32), None
+    weight = _joined([one.ones() for one in found], rows)
+    labelled_B = weight > 0 if weight.ndim == 1 else (weight > 0).any(1)
+    error_B = found[0].kind.error(z_BC, y, weight).cpu().numpy().astype(np.float32)
+    return error_B, labelled_B.cpu().numpy()
+
+
+def _joined(columns: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
+    """The first rows of each. On CPU by numpy, whose small calls cost a fraction of torch's; it knows no bfloat16."""
+    if columns[0].is_cpu and columns[0].dtype != torch.bfloat16:
+        parts = [column.numpy()[:n] for column, n in zip(columns, rows, strict=True)]
+        return torch.from_numpy(np.concatenate(parts))
+    return torch.cat([column[:n] for column, n in zip(columns, rows, strict=True)])
 
 
 class Watch:
@@ -53,7 +82,7 @@ class Watch:
         self.errors = Window(1, delta / ERRORS_STRICTER)
         self.inputs = Window(FEATURES, delta)
         self.labels = Window(BITS, delta)
-        self._outputs: list[_Outputs] = []  # that wait for their block
+        self._outputs: list[Seen] = []  # that wait for their block
         self._error_B = _NONE  # of such steps before a restart
         self._num_errors = 0
         self._rows: list[Rows] = []  # that wait for theirs, with the one target ""
@@ -66,11 +95,7 @@ class Watch:
 
     def see_outputs(self, step: TaskStep) -> None:
         """What the model answered for stream rows that it has not been trained on."""
-        # In the units that the task has now; what is kept is a function of this step alone.
-        y = step.kind.standard(step.y)
-        self._outputs.append(
-            _Outputs(step.kind, step.z_BC.detach(), y, step.weight, step.num_stream)
-        )
+        self._outputs.append(Seen.of(step))
         self._num_errors += len(step.stream_y)
         if self._num_errors >= BLOCK:
             self.errors.add(self._waiting_errors().astype(np.float64)[:, None])
@@ -86,21 +111,13 @@ class Watch:
             self._rows, self._raw_BX, self._num_rows = [], None, 0
             self._see_block(raw_BX[:, :-1], raw_BX[:, -1] > 0)
 
-    @torch.no_grad()
     def _waiting_errors(self) -> Array:
-        """float32 [B]; read from the device only here, once for many steps."""
+        """float32 [B], of labelled rows."""
         if not self._outputs:
             return self._error_B
-        found = self._outputs
-        z_BC = torch.cat([one.z_BC[: one.num_stream] for one in found])
-        y = torch.cat([one.y[: one.num_stream] for one in found])
-        weight = None
-        if any(one.weight is not None for one in found):
-            weight = torch.cat([one.ones()[: one.num_stream] for one in found])
-        error_B = found[0].kind.error(z_BC, y, weight)
-        if weight is not None:
-            error_B = error_B[weight > 0 if weight.ndim == 1 else (weight > 0).any(1)]
-        return np.concatenate([self._error_B, error_B.cpu().numpy().astype(np.float32)])
+        error_B, labelled_B = errors(self._outputs)
+        error_B = error_B if labelled_B is None else error_B[labelled_B]
+        return np.concatenate([self._error_B, error_B])
 
     def _waiting_rows(self) -> Array:
         found = [] if self._raw_BX is None else [self._raw_BX]

@@ -28,6 +28,7 @@ class Regression(TaskType):
         self.name = spec.name
         self.targets = spec.targets
         self.stats_3C = np.zeros((3, spec.targets))  # count, mean, sum of squared deviations
+        self._known: tuple[Array, Tensor] | None = None  # statistics, and the units they give
 
     def needed(self, target: Target, columns: int = 0) -> int:
         return self.targets
@@ -132,9 +133,11 @@ class Regression(TaskType):
         return (raw_BC - mean_C) / deviation_C
 
     def _units(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        units_2C = np.stack([self.stats_3C[1], running.deviation(self.stats_3C)]).astype(np.float32)
-        mean_C, deviation_C = torch.from_numpy(units_2C).to(like.device)
-        return mean_C, deviation_C
+        stats_3C, known = self.stats_3C, self._known
+        if known is None or known[0] is not stats_3C or known[1].device != like.device:
+            units_2C = np.stack([stats_3C[1], running.deviation(stats_3C)]).astype(np.float32)
+            known = self._known = stats_3C, torch.from_numpy(units_2C).to(like.device)
+        return known[1][0], known[1][1]
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         return {}, {"stats_3C": self.stats_3C}

@@ -41,7 +41,7 @@ def evaluated(guard: Guard, at: str = "8-0", step: int = 200, **parts: Part) -> 
 def test_a_part_that_falls_is_told_with_both_scores_and_the_rows_it_fell_on() -> None:
     guard = evaluated(switched(a_one=part("a", 10), b_one=part("b", 10)), a_one=part("a", 60), b_one=part("b", 60))  # fmt: skip
     assert guard.fallen == {
-        "a/one": {"task": "a", "was": pytest.approx(0.95), "is": pytest.approx(0.7), "rows": 200, "at": "8-0"}
+        "a/one": {"task": "a", "was": pytest.approx(0.95), "is": pytest.approx(0.7), "rows": 200, "at": "8-0", "sources": []}
     }  # fmt: skip
     assert guard.is_new
     assert guard.held == "after the switch at 7-0: a/one fell from 0.9500 to 0.7000"

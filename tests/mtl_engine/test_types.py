@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,24 @@ def test_rows_go_through_arrays_unchanged() -> None:
     assert found.length.tolist() == [3, 0]
     assert found.targets["a"].weight is None
     assert np.array_equal(found.targets["b"].ones(), np.ones((2, 1)))
+
+
+def test_rows_remember_who_sent_them_when_taken_joined_and_kept() -> None:
+    told = replace(rows(0, 3), origin=np.array([4, 5, 6], np.int32))
+    taken = told.take(np.array([2, 0])).origin
+    joined = Rows.concat([told, rows(3, 2)]).origin
+    arrays, meta = told.to_arrays()
+    kept = Rows.from_arrays(arrays, json.loads(json.dumps(meta))).origin
+    assert taken is not None
+    assert joined is not None
+    assert kept is not None
+    assert taken.tolist() == [6, 4]
+    assert joined.tolist() == [4, 5, 6, -1, -1]
+    assert joined.dtype == np.int32
+    assert kept.tolist() == [4, 5, 6]
+    untold = Rows.concat([rows(0, 1), rows(1, 1)])
+    assert untold.origin is None
+    assert "origin" not in untold.to_arrays()[0]
 
 
 def test_rows_of_different_tables_are_not_joined() -> None:
