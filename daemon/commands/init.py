@@ -58,6 +58,7 @@ EXAMPLES = {  # of settings that are unset by default
     "redis_url": "redis://127.0.0.1:6379/0",
     "password_file": "/etc/mtld/redis-password",
     "reference_root": "/srv/mtld/data",
+    "salt": "any text that nobody else knows",
     "webhook": "https://127.0.0.1:8443/promoted",
     "secret_file": "/etc/mtld/hook-secret",
 }

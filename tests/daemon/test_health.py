@@ -278,7 +278,7 @@ def test_a_switch_that_was_rolled_back_has_no_first_step(one: Loop) -> None:
 def test_the_matrix_that_is_told_is_bounded(one: Loop) -> None:
     parts = {f"a/{number}": 0.5 for number in range(500)}
     row = {"task": "a", "phase": "p", "step": 1, "scores": {"a": 0.5}, "parts": parts}
-    one.machine.engine._matrix.rows = [row] * 200  # pyright: ignore[reportPrivateUsage]
+    one.machine.engine.judge.matrix.rows = [row] * 200
     one.health.write(one, force=True)
     told = _read(one).matrix
     assert len(told["rows"]) == 32

@@ -26,6 +26,7 @@ from tests.support.core import (
     state_of,
     texts,
 )
+from tests.support.spoilt import varied
 
 if TYPE_CHECKING:
     from daemon.machine import LogMachine
@@ -308,18 +309,25 @@ def test_the_same_task_declared_again_under_another_id_is_no_error() -> None:
 
 
 def test_held_out_rows_are_kept_for_scoring_and_never_pending() -> None:
-    one = _fed(add_task(holdout=0.5), *[rows(number, 1) for number in range(40)])
+    one = _fed(add_task(holdout=0.5), *[varied(number, 1) for number in range(40)])
     held = one.counters.held_out_rows
     assert 8 < held < 32
     assert one.counters.trained_rows + len(one.batcher) + held == 40
-    kept = state_of(one).tensors["engine/held_out.a.filled_G"]
-    assert int(kept.sum()) == held
+    kept = state_of(one).tensors
+    assert (
+        sum(int(kept[f"engine/held_out.{key}.filled_G"].sum()) for key in ("a", "a@select")) == held
+    )
 
 
-def test_unlabelled_rows_are_counted_and_never_held_out() -> None:
-    no_y = {"data": {"x": [[1.0, 2.0, 3.0]] * 5}, "mtlrows": 5}
-    one = _fed(add_task(holdout=0.9), fields("mtl.data.v1", "a", id="n", **no_y))
-    assert (one.counters.unlabelled_rows, one.counters.held_out_rows) == (5, 0)
+def test_unlabelled_rows_are_counted_and_those_of_a_content_that_is_held_out_go_with_it() -> None:
+    x = [[1.0, 2.0, float(place)] for place in range(40)]
+    no_y = fields("mtl.data.v1", "a", id="n", data={"x": x}, mtlrows=40)
+    with_y = fields("mtl.data.v1", "a", id="y", data={"x": x, "y": [0, 1] * 20}, mtlrows=40)
+    one = _fed(add_task(holdout=0.5), with_y)
+    held = one.counters.held_out_rows
+    assert 8 < held < 32
+    feed(one, entries([no_y], 50))
+    assert (one.counters.unlabelled_rows, one.counters.held_out_rows) == (40, 2 * held)
 
 
 def test_one_row_may_serve_several_tasks() -> None:

@@ -66,7 +66,8 @@ def test_an_npz_is_answered_by_an_npz(
     np.savez(tmp_path / "in.npz", x=X, id=np.arange(len(X)) * 10)
     run(published, tmp_path / "in.npz", tmp_path / "out.npz", task, proba=task == "tags")
     with np.load(tmp_path / "out.npz", allow_pickle=False) as found:
-        np.testing.assert_array_equal(found["prediction"], published[1].predict(task, X))
+        # Other row counts in a call may sum in another order.
+        np.testing.assert_allclose(found["prediction"], published[1].predict(task, X), rtol=1e-6)
         assert found["version"].tolist() == ["v000007"] * len(X)
         assert found["id"].tolist() == [10 * k for k in range(len(X))]
         if task == "tags":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from daemon.cut import Process
 from daemon.publication import Publication, Published
 from mtl_engine import snapshot
 from tests.support.core import add_task, entries, feed, machine, rows
+from tests.support.spoilt import spoilt, varied
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +156,8 @@ def _asked(publication: Publication, one: LogMachine, held: str = "") -> Publish
     publication.ask("operator")
     intent = publication.intent(Process())
     assert intent is not None
-    return _published(publication, one, {**intent, "verdict": publication.verdict(one, held)})
+    publication.judge(intent, one, held)
+    return _published(publication, one, intent)
 
 
 def test_the_first_snapshot_becomes_champion_and_its_manifest_says_on_what_grounds(
@@ -166,7 +167,7 @@ def test_the_first_snapshot_becomes_champion_and_its_manifest_says_on_what_groun
     verdict = releases.manifest(tmp_path / "v000001")["verdict"]
     assert outcome.verdict == verdict
     assert (verdict["decision"], verdict["against"]) == ("promoted", None)
-    assert verdict["tasks"]["a"]["rows"] > 0
+    assert verdict["not_judged"] == ["a"]
     assert releases.target(tmp_path, "champion") == "v000001"
 
 
@@ -174,17 +175,14 @@ def test_a_snapshot_in_which_a_task_fell_is_published_and_not_promoted(
     tmp_path: Path, trained: LogMachine
 ) -> None:
     publication = Publication(tmp_path, Publish(), Gate(min_rows=1))
-    feed(trained, entries([rows(1000 + 9 * k, 9) for k in range(40)], 200))
+    feed(trained, entries([varied(4 * k) for k in range(100)], 200))
     _asked(publication, trained)
-    spoilt = [rows(9000 + k, 9) for k in range(60)]
-    for one in spoilt:  # every label is another one
-        told = json.loads(one["data"])
-        one["data"] = json.dumps({**told, "y": [(label + 1) % 3 for label in told["y"]]})
-    feed(trained, entries(spoilt, 500))
+    feed(trained, entries([spoilt(4000 + 4 * k) for k in range(60)], 500))
     outcome = _asked(publication, trained)
     assert outcome.verdict is not None
     assert outcome.verdict["decision"] == "refused"
     assert outcome.verdict["against"] == 1
+    assert "a " in outcome.verdict["reason"]
     assert releases.target(tmp_path, "latest") == "v000002"
     assert releases.target(tmp_path, "champion") == "v000001"
 
@@ -201,7 +199,7 @@ def test_a_champion_that_cannot_be_read_holds_promotions_until_somebody_looks(
 ) -> None:
     publication = Publication(tmp_path, Publish(), Gate())
     _asked(publication, trained)
-    (tmp_path / "v000001" / "model.safetensors").write_bytes(b"nothing")
+    (tmp_path / "v000001" / "manifest.json").write_bytes(b"nothing")
     outcome = _asked(publication, trained)
     assert outcome.verdict is not None
     assert outcome.verdict["decision"] == "held"

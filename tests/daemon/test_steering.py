@@ -14,7 +14,7 @@ import pytest
 from daemon import checkpointer as writing
 from daemon import vitals
 from daemon.sources.memory import MemoryLog
-from mtl_engine.evaluate import HeldOut
+from mtl_engine import evaluate
 from tests.support.core import (
     RecordingLog,
     add_task,
@@ -267,13 +267,13 @@ def test_the_hold_outs_are_scored_when_asked_once_for_a_step_and_nothing_changes
     log.add(add_task(holdout=0.3))
     one = loop(config(tmp_path), log)
     passes: list[int] = []
-    scores = HeldOut.scores
+    score = evaluate.score
 
     def counted(*given: Any) -> Any:
         passes.append(one.machine.engine.step_count)
-        return scores(*given)
+        return score(*given)
 
-    monkeypatch.setattr(HeldOut, "scores", counted)
+    monkeypatch.setattr(evaluate, "score", counted)
 
     def script() -> Script:
         for number in range(1, 40, 8):

@@ -20,6 +20,7 @@ from daemon.config import load
 from daemon.cut import position_of
 from daemon.sources.memory import MemoryLog
 from mtl_engine import snapshot
+from mtl_engine.heldout import KINDS
 from tests.support.core import eager, loop, play
 
 if TYPE_CHECKING:
@@ -132,7 +133,9 @@ def test_it_goes_on_over_the_log_and_accounts_for_every_row(
         assert getattr(counters, name) == old["counters"][name]
     assert one.machine.engine.focus == ("flow", "p6")
     assert len(one.machine.engine.matrix_rows) == old["matrix_rows"]
-    assert abs(one.machine.engine.step_count - old["step"]) <= 2  # other rows are held out
+    assert (
+        abs(one.machine.engine.step_count - old["step"]) <= 12
+    )  # other rows are held out, and so are copies of those that were
     assert one.machine.engine.weights_finite()
 
 

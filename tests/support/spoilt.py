@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def started() -> MemoryLog:
     """A log in which a task was added."""
     made = MemoryLog()
-    made.add(add_task(holdout=0.2))
+    made.add(add_task(holdout=0.4))
     return made
 
 
@@ -26,9 +26,20 @@ def settings(path: Path, **tables: Any) -> Config:
     return config(path, checkpoint=Checkpoint(keep=50), **tables)
 
 
+def varied(number: int, count: int = 4) -> Fields:
+    """Rows as `rows` makes them, of which no two are the same."""
+    made = rows(number, count)
+    told = json.loads(made["data"])
+    x = [
+        [*row[:2], 1 + (number + place) * 0.6180339887 % 1 / 10]
+        for place, row in enumerate(told["x"])
+    ]
+    return {**made, "data": json.dumps({**told, "x": x})}
+
+
 def spoilt(number: int) -> Fields:
     """Rows with permuted labels, as a broken exporter sends them."""
-    made = rows(number, 4)
+    made = varied(number)
     told = json.loads(made["data"])
     data = json.dumps({**told, "y": [(label + 1) % 3 for label in told["y"]]})
     return {**made, "data": data, "id": f"bad {number}"}
@@ -36,4 +47,4 @@ def spoilt(number: int) -> Fields:
 
 def good(log: MemoryLog, first: int, count: int = 5) -> None:
     for number in range(first, first + count):
-        log.add(rows(number * 4, 4))
+        log.add(varied(number * 4))

@@ -27,7 +27,7 @@ class Loop:
     def publish(self, request: Request) -> Json | None:
         return {"did": request.name}
 
-    resume = tasks = score = promote = demote = evaluate = publish
+    resume = tasks = score = accept = promote = demote = evaluate = publish
 
     def roll_back(self, request: Request) -> Json | None:
         return {"did": request.name}
@@ -39,7 +39,11 @@ def replies(name: str, args: Json | None = None) -> list[Json]:
     return found
 
 
-NEEDED: dict[str, Json] = {"rollback": {"seq": 7}, "promote": {"name": "v000007"}}
+NEEDED: dict[str, Json] = {
+    "rollback": {"seq": 7},
+    "promote": {"name": "v000007"},
+    "accept": {"task": "a"},
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(HANDLERS) - {"drain"}))
