@@ -103,6 +103,21 @@ class HeldOut:
         x, length_H, targets = table.batch(slot_H)
         return Rows(name, x.numpy(), length_H), targets[name], targets[_PHASE].y
 
+    def select_rows(self, name: str) -> tuple[Rows, Target] | None:
+        """Rows to choose by: every other one; None where there is none."""
+        return self._every_other(name, 0)
+
+    def judge_rows(self, name: str) -> tuple[Rows, Target] | None:
+        """Rows to judge by what was chosen: the others."""
+        return self._every_other(name, 1)
+
+    def _every_other(self, name: str, first: int) -> tuple[Rows, Target] | None:
+        if name not in self.tables:
+            return None
+        rows, target, _ = self.rows(name)
+        part = slice(first, None, 2)
+        return rows.take(part), target.take(part)
+
     def remove_task(self, name: str) -> None:
         self._known = None
         self.tables.pop(name, None)
