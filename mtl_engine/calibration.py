@@ -6,9 +6,10 @@ these out, a model held to its stored outputs is less sure than it may be, a rar
     p = softmax(z / T + s log(share of the class in the stream) + b)
 
 (sigmoid for yes-or-no columns). T, s and b minimise the summed log-loss of the rows, each weighted as its class is in the
-stream, plus 4/2 of (log T)^2 + (s - s0)^2 + |b|^2: without this, the few rows of a rare class decide. It says that each is
-within 1/2 of 1, s0 and 0 two times out of three, which is what ten streams had (docs/methods.md). A temperature with
-offsets by class is "bias-corrected temperature scaling" (Alexandari, Kundaje and Shrikumar 2020, arXiv 1901.06852).
+stream, plus 1/2 of 8 (log T)^2 + h (s - s0)^2 + 4 |b|^2, without which the few rows of a rare class decide. It says that
+log T is mostly within 1/3 of 0 and an offset within 1/2, which is what streams had (docs/methods.md). h is 4, and 100 where
+it is known that outputs lack all of the log-shares (s0 = 1). A temperature with offsets by class is "bias-corrected
+temperature scaling" (Alexandari, Kundaje and Shrikumar 2020, arXiv 1901.06852).
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from mtl_engine.types import Array, Json
 
 MIN_ROWS = 20  # held-out rows, each counted by its weight, below which nothing is fitted
 BINS = 10  # of equal mass, for the calibration error
-_HELD = 4.0  # how strongly log T, s and b are held to 0, s0 and 0
+_OF_TEMPERATURE, _OF_OFFSET = (
+    8.0,
+    4.0,
+)  # how strongly log T, and s and b, are held to where they begin
+_KNOWN = 100.0  # and s, where it is known
 _LOG_RANGE = np.log(8.0)  # T is within 1/8 and 8
 _STEPS, _HALVINGS = 50, 20
 _NUMBERS = 2_000_000  # outputs that are looked at; of more, evenly spaced rows
@@ -99,6 +104,8 @@ def fit_sigmoid(z_HC: Array, y_HC: Array, weight_HC: Array) -> Calibration:
         return AS_TRAINED
     z_HC, y_HC = z_HC[used_H].astype(np.float64), y_HC[used_H].astype(np.float64)
 
+    held = np.concatenate([[_OF_TEMPERATURE], np.full(z_HC.shape[1], _OF_OFFSET)])
+
     def at(v: Array) -> tuple[float, Array]:
         t = np.exp(-v[0])
         a_HC = t * z_HC + v[1:]
@@ -106,10 +113,10 @@ def fit_sigmoid(z_HC: Array, y_HC: Array, weight_HC: Array) -> Calibration:
         loss = float((weight_HC * (np.logaddexp(0.0, a_HC) - y_HC * a_HC)).sum())
         g_HC, h_HC, d_HC = weight_HC * (p_HC - y_HC), weight_HC * p_HC * (1 - p_HC), -t * z_HC
         slope = np.concatenate([[(g_HC * d_HC).sum()], g_HC.sum(0)])
-        own_C, cross_C = h_HC.sum(0) + _HELD, (h_HC * d_HC).sum(0)
-        slope += _HELD * v
-        loss += 0.5 * _HELD * float(v @ v)
-        corner = (h_HC * d_HC**2).sum() + _HELD - (cross_C**2 / own_C).sum()
+        own_C, cross_C = h_HC.sum(0) + _OF_OFFSET, (h_HC * d_HC).sum(0)
+        slope += held * v
+        loss += 0.5 * float(held @ v**2)
+        corner = (h_HC * d_HC**2).sum() + _OF_TEMPERATURE - (cross_C**2 / own_C).sum()
         first = (slope[0] - (cross_C * slope[1:] / own_C).sum()) / corner
         return loss, np.concatenate([[first], (slope[1:] - cross_C * first) / own_C])
 
@@ -137,17 +144,23 @@ class _Softmax:
         a_HC -= np.log(np.exp(a_HC).sum(1, keepdims=True))
         p_HC = np.exp(a_HC)
         off = v - np.concatenate([[0.0, self.lacks], np.zeros(len(v) - 2)])
-        loss = -float(self.weight_H @ a_HC[row_H, self.y_H]) + 0.5 * _HELD * float(off @ off)
+        held = self._held()
+        loss = -float(self.weight_H @ a_HC[row_H, self.y_H]) + 0.5 * float(held @ off**2)
         two = (-t * self.z_HC, np.broadcast_to(self.log_share_C, p_HC.shape))  # da/dv of log T, s
         p_HK = p_HC[:, self.class_K]
         mean_HV = np.column_stack([*((p_HC * d_HC).sum(1) for d_HC in two), p_HK])
         true_HV = np.column_stack(
             [*(d_HC[row_H, self.y_H] for d_HC in two), self.y_H[:, None] == self.class_K]
         )
-        slope = self.weight_H @ (mean_HV - true_HV) + _HELD * off
-        curve = -(mean_HV * self.weight_H[:, None]).T @ mean_HV + _HELD * np.eye(len(v))
+        slope = self.weight_H @ (mean_HV - true_HV) + held * off
+        curve = -(mean_HV * self.weight_H[:, None]).T @ mean_HV + np.diag(held)
         self._add_squares(curve, p_HC, two)
         return loss, np.linalg.solve(curve, slope)
+
+    def _held(self) -> Array:
+        of_share = _KNOWN if self.lacks == 1.0 else _OF_OFFSET
+        offsets = np.full(len(self.class_K), _OF_OFFSET)
+        return np.concatenate([[_OF_TEMPERATURE, of_share], offsets])
 
     def _add_squares(self, curve: Array, p_HC: Array, two: tuple[Array, Array]) -> None:
         """+ the mean of da da^T over the classes, which the product of the means was taken from."""

@@ -47,7 +47,7 @@ class Probabilities:
         """
         task = self._trainer.registry[name]
         z_HC, target = self._answered(task, self._held_out.select_rows(name))
-        lacks = 0.5 + 0.5 * min(self._trainer.strategy.adjust, 1.0)
+        lacks = 0.5 + 0.5 * min(self._trainer.strategy.adjust, 2.0)
         return task.kind.calibrated(z_HC, target, lacks)
 
     def stage_snapshot(self) -> tuple[dict[str, Tensor], Json, Json]:

@@ -36,10 +36,12 @@ def moved(found: Calibration, z: np.ndarray) -> np.ndarray:
     return found.moved(torch.from_numpy(z)).numpy().astype(np.float64)
 
 
-@pytest.mark.parametrize(("temperature", "lacking"), [(0.5, 1.0), (2.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("temperature", "lacking"), [(0.5, 1.0), (2.0, 1.0), (1.0, 0.0), (1.0, 0.5)]
+)
 def test_what_was_done_to_a_true_model_is_undone(temperature: float, lacking: float) -> None:
     z, y = rows(5000, temperature, lacking)
-    found = fit_softmax(z, y, np.ones(len(y)), np.log(SHARE), 1.0)
+    found = fit_softmax(z, y, np.ones(len(y)), np.log(SHARE), 0.5)
     assert found.temperature == pytest.approx(temperature, rel=0.1)
     assert found.rows == 5000
     p = softmax(moved(found, z))
@@ -48,15 +50,17 @@ def test_what_was_done_to_a_true_model_is_undone(temperature: float, lacking: fl
 
 def test_what_is_fitted_is_the_minimum_that_the_file_names() -> None:
     z, y = rows(200, 0.6, 1.0)
-    found = fit_softmax(z, y, np.ones(200), np.log(SHARE), 1.0)
+    lacks = 0.5
+    found = fit_softmax(z, y, np.ones(200), np.log(SHARE), lacks)
 
     def loss(log_t: float, s: float, b: np.ndarray) -> float:
         p = softmax(z / np.exp(log_t) + s * np.log(SHARE) + b)
-        return -np.log(p[np.arange(200), y]).sum() + 2 * (log_t**2 + (s - 1) ** 2 + b @ b)
+        return -np.log(p[np.arange(200), y]).sum() + 4 * log_t**2 + 2 * ((s - lacks) ** 2 + b @ b)
 
     assert found.shift_C is not None
     # the shift is s log share + b for the s that costs least
-    s = 1 + np.log(SHARE) @ (found.shift_C - np.log(SHARE)) / (1 + np.log(SHARE) @ np.log(SHARE))
+    log_share = np.log(SHARE)
+    s = (lacks + log_share @ found.shift_C) / (1 + log_share @ log_share)
     at = (float(np.log(found.temperature)), float(s), found.shift_C - s * np.log(SHARE))
     least = loss(*at)
     for step in np.random.default_rng(1).normal(0, 0.01, (50, 5)):
