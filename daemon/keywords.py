@@ -12,5 +12,5 @@ ENGINE_KEYS = (
 )  # fmt: skip
 TASK_KEYS = (
     "name", "modality", "kind", "input_shape", "encoder", "targets", "classes", "max_classes", "max_bytes",
-    "scale", "share", "min_share", "loss_weight", "tolerance", "holdout",
+    "scale", "share", "min_share", "loss_weight", "tolerance", "holdout", "decision",
 )  # fmt: skip

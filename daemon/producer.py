@@ -101,8 +101,8 @@ class Producer:
         """Mark the end of a stretch of the stream: what follows is `task`, in `phase`."""
         return self._tell("mtl.task.switch.v1", task, {} if phase is None else {"phase": phase})
 
-    def update_task(self, name: str, **changes: float) -> Receipt:
-        """Change share, min_share, loss_weight or tolerance of a task."""
+    def update_task(self, name: str, **changes: float | str) -> Receipt:
+        """Change share, min_share, loss_weight, tolerance or decision of a task."""
         return self._tell("mtl.task.update.v1", name, changes)
 
     def retire_task(self, name: str) -> Receipt:

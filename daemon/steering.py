@@ -32,9 +32,8 @@ DRAIN_COMMIT_S = (
 DRAIN_TRIES = (
     3  # failed checkpoints after which a drain ends all the same, on the checkpoint before
 )
-SCORED_ROWS = (
-    1000  # judge rows that one decision to evaluate scores: it stops training for some 10 ms
-)
+# Judge rows that one decision to evaluate scores, but one task at least; training goes on after it.
+SCORED_ROWS = 500
 MATRIX_ROWS = 32  # of the accuracy matrix in an answer, the newest
 
 

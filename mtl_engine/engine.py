@@ -21,6 +21,7 @@ from mtl_engine.model import Model
 from mtl_engine.names import unknown
 from mtl_engine.optim import Optimizer
 from mtl_engine.policies import POLICIES
+from mtl_engine.probabilities import Probabilities
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Replay
 from mtl_engine.reports import StepReport, SwitchReport
@@ -104,6 +105,7 @@ class Engine:
         )
         self._trainer.averages(ema_decay, published=weights == "ema")
         self.judge = Judge(self._trainer, seed, f"seed {seed}" if salt is None else salt)
+        self._probabilities = Probabilities(self._trainer, self.judge.held_out)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Engine:
@@ -139,7 +141,7 @@ class Engine:
         self.judge.remove_task(name)
 
     def update_task(self, name: str, **changes: Any) -> None:
-        """Change share, min_share, loss_weight or tolerance."""
+        """Change share, min_share, loss_weight, tolerance or decision."""
         task = self._trainer.registry[name]
         task.spec = task.spec.changed(changes)
         self._trainer.replay.shares_changed()
@@ -213,16 +215,15 @@ class Engine:
         return self._trainer.registry[task].kind.scores(self._outputs(task, rows), target)
 
     def predict(self, task: str, x: Any) -> Any:
-        """Original labels [B], 0/1 [B, C] or values [B, C]."""
-        return self._trainer.registry[task].kind.predict(
-            self._outputs(task, self._trainer.registry.check(task, x)[0])
-        )
+        """Original labels [B], 0/1 [B, C] or values [B, C], decided as the task's `decision` says."""
+        return self._probabilities.predict(task, self._answered(task, x))
 
     def predict_proba(self, task: str, x: Any) -> Array:
-        """Probabilities [B, C] in the order of `describe()["tasks"][...]["classes"]`."""
-        return self._trainer.registry[task].kind.probabilities(
-            self._outputs(task, self._trainer.registry.check(task, x)[0])
-        )
+        """Probabilities [B, C] under the stream's class shares, in the order of `describe()["tasks"][...]["classes"]`.
+
+        Calibrated on hold-outs, anew in every call. The most probable class may be another than `predict` answers.
+        """
+        return self._probabilities.predict_proba(task, self._answered(task, x))
 
     def matrix(self, *, present: bool = True) -> Json:
         """The accuracy matrix, average accuracy, forgetting and backward transfer; with a row for the `present`."""
@@ -266,14 +267,10 @@ class Engine:
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
-        trainer = self._trainer
-        tensors, tasks = snapshot.stage(trainer.model, trainer.weights(), trainer.registry)
-        told = {
-            "weights": self.weights,
-            "step": self.step_count,
-            "scores": self.judge.score().scores,
-        }
-        return tensors, tasks, told
+        tensors, tasks, probabilities = self._probabilities.stage_snapshot()
+        scores = self.judge.score().scores
+        told = {"weights": self.weights, "step": self.step_count, "scores": scores}
+        return tensors, tasks, {**told, "probabilities": probabilities}
 
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""
@@ -282,6 +279,9 @@ class Engine:
     def export(self, path: str | Path, format: str = "torch-export", **options: Any) -> Json:
         """Write the present model as graphs into the new folder `path`; options are those of `export.export`."""
         return export.export(snapshot.built(*self.stage_snapshot()), path, format, **options)
+
+    def _answered(self, task: str, x: Any) -> torch.Tensor:
+        return self._outputs(task, self._trainer.registry.check(task, x)[0])
 
     def _outputs(self, task: str, rows: Rows) -> torch.Tensor:
         if not self._trainer.model.columns(task):

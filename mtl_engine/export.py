@@ -47,13 +47,15 @@ class Graph(nn.Module):
         self.trunk = model.model.trunk
         self.head = model.model.head(task)
         self._kind: TaskType = model.registry[task].kind
+        self._calibration = model.calibration(task)
 
     def forward(self, x: Tensor, length: Tensor | None = None) -> tuple[Tensor, ...]:
         return tuple(self.named(x, length).values())
 
     def named(self, x: Tensor, length: Tensor | None = None) -> dict[str, Tensor]:
         """Answers by name."""
-        return self._kind.answers(self.head(self.trunk(self.encoder(x, length))))
+        z_BC = self.head(self.trunk(self.encoder(x, length)))
+        return self._kind.answers(z_BC, self._calibration.moved(z_BC))
 
 
 def export(
@@ -148,6 +150,7 @@ def _signature(model: SnapshotModel, task: str, table: InputTable, graph: Graph)
     answers = graph.named(*(torch.from_numpy(value) for value in one.values()))
     return {
         "kind": spec.kind,
+        "decision": spec.decision,  # balanced: by `logits`, every class alike; prior: by `probabilities`
         "modality": spec.modality,
         "labels": model.classes(task) or list(spec.classes),
         "inputs": [_tensor(name, value) for name, value in one.items()],

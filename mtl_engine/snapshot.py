@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtl_engine.calibration import AS_TRAINED, Calibration
 from mtl_engine.errors import EngineError, StateError
 from mtl_engine.evaluate import outputs
 from mtl_engine.model import Model, TrunkSpec
@@ -26,11 +27,18 @@ _FILES = ("model.safetensors", "tasks.json")
 class SnapshotModel(nn.Module):
     """`predict(task, x)` takes the same inputs as training did, and answers in the original labels."""
 
-    def __init__(self, model: Model, registry: Registry, manifest: Json) -> None:
+    def __init__(
+        self,
+        model: Model,
+        registry: Registry,
+        manifest: Json,
+        calibrations: Mapping[str, Calibration],
+    ) -> None:
         super().__init__()
         self.model = model
         self.registry = registry
         self.manifest = manifest
+        self._calibrations = dict(calibrations)
         self.eval()
         self.requires_grad_(False)
 
@@ -46,12 +54,23 @@ class SnapshotModel(nn.Module):
         return outputs(self.model, {}, task, rows)
 
     def predict(self, task: str, x: Any) -> Any:
-        """Labels [B], 0/1 [B, C] or values [B, C]."""
-        return self.registry[task].kind.predict(self(task, x))
+        """Labels [B], 0/1 [B, C] or values [B, C], decided as the task's `decision` says."""
+        z_BC = self(task, x)
+        is_prior = self.registry[task].spec.decision == "prior"
+        return self.registry[task].kind.predict(
+            self.calibration(task).moved(z_BC) if is_prior else z_BC
+        )
 
     def predict_proba(self, task: str, x: Any) -> Array:
-        """Probabilities [B, C]; the columns' labels are `classes(task)`."""
-        return self.registry[task].kind.probabilities(self(task, x))
+        """Probabilities [B, C] under the stream's class shares; the columns' labels are `classes(task)`.
+
+        Of a snapshot made before there were such: under equal shares, and not calibrated.
+        """
+        return self.registry[task].kind.probabilities(self.calibration(task).moved(self(task, x)))
+
+    def calibration(self, task: str) -> Calibration:
+        """What makes probabilities of a task's outputs."""
+        return self._calibrations.get(task, AS_TRAINED)
 
     def classes(self, task: str) -> list[int | str]:
         """Labels of a classification task's columns."""
@@ -61,14 +80,19 @@ class SnapshotModel(nn.Module):
 
 
 def stage(
-    model: Model, weights: Mapping[str, Tensor], registry: Registry
+    model: Model,
+    weights: Mapping[str, Tensor],
+    registry: Registry,
+    calibrations: Mapping[str, Calibration],
 ) -> tuple[dict[str, Tensor], Json]:
     """Live tensors and the JSON of tasks.json; copy the tensors before the next step."""
     meta, arrays = registry.state()
     tensors = {f"model.{name}": value for name, value in {**model.tensors(), **weights}.items()}
     tensors |= {f"tasks.{name}": value for name, value in as_tensors(arrays).items()}
     trunk = {"width": model.spec.width, "depth": model.spec.depth, "norm": model.spec.norm}
-    return tensors, {"trunk": trunk, "model": model.structure(), "registry": meta}
+    probabilities = {name: one.to_dict() for name, one in calibrations.items()}
+    tasks = {"trunk": trunk, "model": model.structure(), "registry": meta}
+    return tensors, {**tasks, "probabilities": probabilities}
 
 
 def write(path: Path, tensors: Mapping[str, Tensor | Array], tasks: Json, manifest: Json) -> Json:
@@ -125,7 +149,20 @@ def built(tensors: Mapping[str, Tensor | Array], tasks: Json, manifest: Json) ->
     strange = [name for name in tensors if not name.startswith(("model.", "tasks."))]
     if strange:
         raise StateError(f"tensors {sorted(strange)} belong to nothing")
-    return SnapshotModel(model, registry, manifest)
+    return SnapshotModel(model, registry, manifest, _calibrations(model, tasks))
+
+
+def _calibrations(model: Model, tasks: Json) -> dict[str, Calibration]:
+    """By task; a snapshot of before there were any has none."""
+    found = {
+        name: Calibration.from_dict(one) for name, one in tasks.get("probabilities", {}).items()
+    }
+    for name, one in found.items():
+        if one.shift_C is not None and one.shift_C.shape != (model.columns(name),):
+            raise StateError(
+                f"probabilities of {name} have {one.shift_C.size} offsets: its head has {model.columns(name)} columns"
+            )
+    return found
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor | Array]) -> dict[str, Tensor | Array]:
@@ -135,9 +172,11 @@ def _below(prefix: str, tensors: Mapping[str, Tensor | Array]) -> dict[str, Tens
 def _check_registry(model: Model, registry: Registry, arrays: Mapping[str, Array]) -> None:
     """The labels' and statistics' arrays are those that the tasks have, and heads and tasks belong together."""
     own = registry.state()[1]
-    if own.keys() != arrays.keys():
+    later = {f"{name}.{key}" for name, task in registry.tasks.items() for key in task.kind.later}
+    missing, strange = own.keys() - arrays.keys() - later, arrays.keys() - own.keys()
+    if missing or strange:
         raise StateError(
-            f"tensors of the tasks differ: missing {sorted(own.keys() - arrays.keys())}, not expected {sorted(arrays.keys() - own.keys())}"
+            f"tensors of the tasks differ: missing {sorted(missing)}, not expected {sorted(strange)}"
         )
     for task, table in model.table_of.items():
         if task not in registry.tasks or registry.tasks[task].table != table:

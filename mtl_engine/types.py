@@ -29,7 +29,8 @@ MODALITIES = ("image", "text", "table", "embedding")
 KINDS = ("classification", "multilabel", "regression")
 RANKS = {"image": (2, 3), "text": (1,), "table": (1,), "embedding": (1,)}
 """Axes that one row of a modality may have."""
-UPDATABLE = ("share", "min_share", "loss_weight", "tolerance")
+UPDATABLE = ("share", "min_share", "loss_weight", "tolerance", "decision")
+_WORDS = {"modality": MODALITIES, "kind": KINDS, "decision": ("balanced", "prior")}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SIZES = {"targets": (1, 10_000), "max_classes": (1, 100_000), "max_bytes": (1, 65_536)}
 _FACTORS = {"share": 1e6, "min_share": 1.0, "loss_weight": 1e6, "tolerance": 1.0, "holdout": 0.9}
@@ -41,6 +42,7 @@ class TaskSpec:
 
     `classes` are labels known before any row (columns in that order); `targets` counts the outputs of a
     regression or multilabel task (a multilabel task may name its columns in `classes` instead).
+    `decision`: "balanced" answers as trained, every class alike; "prior" with what is most probable in the stream.
     `share` is the task's part of a replay draw against other tasks, never below `min_share`.
     """
 
@@ -59,13 +61,14 @@ class TaskSpec:
     loss_weight: float = 1.0
     tolerance: float = 0.01  # fall of a held-out score that the guard accepts
     holdout: float = 0.05  # part of the rows kept for scoring
+    decision: str = "balanced"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(str(self.name)):
             raise EngineError(
                 f"task name {self.name!r}: allowed are 1 to 64 letters, digits, '_' and '-', first a letter or digit"
             )
-        for key, allowed in (("modality", MODALITIES), ("kind", KINDS)):
+        for key, allowed in _WORDS.items():
             if getattr(self, key) not in allowed:
                 raise EngineError(
                     unknown(f"{key} of task {self.name}", str(getattr(self, key)), allowed)
@@ -115,10 +118,7 @@ class TaskSpec:
             raise EngineError(
                 f"classes of task {self.name}: allowed are at most {self.max_classes} different labels"
             )
-        if (
-            len({type(label) for label in classes} - {int, str})
-            or len({type(label) for label in classes}) > 1
-        ):
+        if {type(label) for label in classes} not in (set[type](), {int}, {str}):
             raise EngineError(f"classes of task {self.name}: allowed are all ints or all strings")
         object.__setattr__(self, "classes", classes)
 

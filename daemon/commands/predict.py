@@ -31,7 +31,12 @@ def predict(
     rows: Annotated[
         int, typer.Option("--rows", min=1, max=65_536, help="Rows in one forward.")
     ] = 256,
-    proba: Annotated[bool, typer.Option("--proba", help="With the probabilities.")] = False,
+    proba: Annotated[
+        bool,
+        typer.Option(
+            "--proba", help="With the probabilities, as the stream's class shares make them."
+        ),
+    ] = False,
 ) -> NoReturn:
     """Answer rows with one snapshot, which is chosen at the start and named in every row of the answer.
 

@@ -30,6 +30,7 @@ New = Annotated[str, typer.Argument(help="Name of the task.")]
 Name = Annotated[str, typer.Argument(help="Name of the task.", autocompletion=task_names)]
 MODALITIES = ("image", "text", "table", "embedding")
 KINDS = ("classification", "multilabel", "regression")
+DECISIONS = ("balanced", "prior")
 HEADINGS = ("TASK", "MODALITY", "KIND", "OUTPUTS", "REPLAY ROWS")
 
 
@@ -126,7 +127,7 @@ def switch(
 
 @app.command()
 @verb(log=True, options=Sending)
-def update(
+def update(  # noqa: PLR0913  (an option for each field that may change)
     call: Call,
     sending: Sending,
     name: Name,
@@ -142,18 +143,23 @@ def update(
     tolerance: Annotated[
         float | None, typer.Option(min=0, max=1, help="Fall of its score that is accepted.")
     ] = None,
+    decision: Annotated[
+        str | None, typer.Option(help="How it answers: balanced, or prior (the most probable).")
+    ] = None,
 ) -> None:
-    """Change how much a task counts, from its place in the log on. What is not named stays as it is.
+    """Change how much a task counts, or how it answers, from its place in the log on. What is not named stays as it is.
 
     For example: mtld task update fashion --loss-weight 2 --wait
     """
     given = {
         "share": share, "min_share": min_share, "loss_weight": loss_weight, "tolerance": tolerance,
     }  # fmt: skip
-    changes = {key: _number(key, value) for key, value in given.items() if value is not None}
+    changes: Json = {key: _number(key, value) for key, value in given.items() if value is not None}
+    if decision is not None:
+        changes["decision"] = _one_of("--decision", decision, DECISIONS)
     if not changes:
         raise ConfigError(
-            "nothing to change: give --share, --min-share, --loss-weight or --tolerance"
+            "nothing to change: give --share, --min-share, --loss-weight, --tolerance or --decision"
         )
     change = Change(
         "mtl.task.update.v1",

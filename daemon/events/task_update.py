@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from daemon.encodings.names import shown
 from daemon.errors import BadEvent
@@ -13,7 +13,9 @@ from daemon.events.document import document, required_subject
 if TYPE_CHECKING:
     from daemon.types import Envelope, Json, Limits, Machine
 
-CHANGEABLE = ("share", "min_share", "loss_weight", "tolerance")
+NUMBERS = ("share", "min_share", "loss_weight", "tolerance")
+DECISIONS = ("balanced", "prior")
+CHANGEABLE = (*NUMBERS, "decision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +28,26 @@ class TaskUpdate:
 
     @classmethod
     def parse(cls, envelope: Envelope, limits: Limits) -> Self:
-        """At least one setting, each a finite number that is not negative."""
+        """At least one setting, each a finite number that is not negative, but `decision` a word."""
         task = required_subject(envelope)
         changes = document(envelope, limits, CHANGEABLE)
         if not changes:
             raise BadEvent("bad_update", f"nothing to change: send one of {', '.join(CHANGEABLE)}")
-        for key, value in changes.items():
-            if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
-                raise BadEvent(
-                    "bad_update", f"{key} is {shown(value)}: send a number of at least 0"
-                )
-        return cls(envelope, task, {key: float(value) for key, value in changes.items()})
+        return cls(envelope, task, {key: _checked(key, value) for key, value in changes.items()})
 
     def apply(self, machine: Machine) -> None:
         """Change the task."""
         machine.update_task(self.task, self.changes)
+
+
+def _checked(key: str, value: Any) -> float | str:
+    if key not in NUMBERS:
+        if value not in DECISIONS:
+            raise BadEvent(
+                "bad_update", f"{key} is {shown(value)}: send one of {', '.join(DECISIONS)}"
+            )
+        return str(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= sys.float_info.max:
+        raise BadEvent("bad_update", f"{key} is {shown(value)}: send a number of at least 0")
+    return float(value)

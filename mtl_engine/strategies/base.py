@@ -207,6 +207,9 @@ class Strategy(ABC):
     `consolidate`, at a boundary. What such a strategy keeps for itself belongs into `state`.
     """
 
+    adjust: float = (
+        0.0  # what part of the log-shares of a step's classes `TaskStep.prior` took over
+    )
     replays: ClassVar[bool] = True  # remembered rows are drawn in every step
     keeps: ClassVar[frozenset[str]] = frozenset()  # {"logits"}: outputs are stored with the rows
     distils: ClassVar[str] = (

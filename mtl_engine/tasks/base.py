@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_engine.calibration import AS_TRAINED, Bins, Calibration
 from mtl_engine.errors import BadRows
 from mtl_engine.losses import Known, by_autograd
 from mtl_engine.paired import RowErrors
@@ -28,6 +29,7 @@ class TaskType(ABC):
     primary: ClassVar[str]  # the metric in 0..1 that stands for the task in the accuracy matrix
     stored_dtype: ClassVar[torch.dtype] = torch.float16  # of outputs kept in replay
     y_dtype: ClassVar[type[np.generic]]  # of labels in a batch on the device
+    later: ClassVar[frozenset[str]] = frozenset()  # arrays of `state` that older states lack
 
     def gain(self, width: int) -> float:
         """The factor on the outputs of a head that reads `width` features."""
@@ -94,8 +96,18 @@ class TaskType(ABC):
     def probabilities(self, z_HC: Tensor) -> Array: ...
 
     @abstractmethod
-    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
-        """What an exported graph answers, by name; operations of torch alone."""
+    def answers(self, z_BC: Tensor, moved_BC: Tensor) -> dict[str, Tensor]:
+        """What an exported graph answers, by name; operations of torch alone. `moved`: outputs as `calibrated` moves them."""
+
+    def calibrated(self, z_HC: Tensor, target: Target, lacks: float) -> Calibration:
+        """What makes probabilities of outputs, fitted on held-out rows; `lacks` as in `calibration.fit_softmax`."""
+        return AS_TRAINED
+
+    def reliability(
+        self, moved_HC: Tensor, target: Target, *, of_stream: bool = False
+    ) -> Bins | None:
+        """How often what is said to be so is so; None where nothing is said with a probability. `of_stream` as in `scores`."""
+        return None
 
     @abstractmethod
     def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_engine import losses
+from mtl_engine.calibration import Bins, Calibration, fit_softmax
 from mtl_engine.errors import BadRows
 from mtl_engine.paired import RowErrors
 from mtl_engine.tasks.base import Scores, TaskType, both, present, weights
@@ -25,6 +26,7 @@ class Classification(TaskType):
 
     primary: ClassVar[str] = "accuracy"
     y_dtype: ClassVar[type[np.generic]] = np.int64
+    later: ClassVar[frozenset[str]] = frozenset({"stream_C", "recent_KC"})
 
     def __init__(self, spec: TaskSpec) -> None:
         self.name = spec.name
@@ -139,8 +141,36 @@ class Classification(TaskType):
     def probabilities(self, z_HC: Tensor) -> Array:
         return torch.softmax(z_HC.float(), 1).numpy()
 
-    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
-        return {"logits": z_BC, "probabilities": torch.softmax(z_BC, 1)}
+    def answers(self, z_BC: Tensor, moved_BC: Tensor) -> dict[str, Tensor]:
+        return {"logits": z_BC, "probabilities": torch.softmax(moved_BC, 1)}
+
+    def calibrated(self, z_HC: Tensor, target: Target, lacks: float) -> Calibration:
+        """Under the classes' shares of the stream so far, whatever they are among the rows."""
+        log_share_C = np.log(self.stream.share(np.arange(z_HC.shape[1])))
+        weight_H = self._as_stream(target)
+        return fit_softmax(z_HC.numpy(), target.y, weight_H, log_share_C, lacks)
+
+    def reliability(
+        self, moved_HC: Tensor, target: Target, *, of_stream: bool = False
+    ) -> Bins | None:
+        """Of the most probable class; of two classes, of the one that is rarer in the stream."""
+        p_HC = torch.softmax(moved_HC, 1).numpy()
+        said_H = p_HC.argmax(1)
+        if p_HC.shape[1] == 2:
+            said_H = np.full(len(p_HC), self.stream.share(np.arange(2)).argmin())
+        p_H = p_HC[np.arange(len(p_HC)), said_H]
+        right_H = (said_H == target.y).astype(np.float64)
+        weight_H = self._as_stream(target) if of_stream else target.ones()
+        return Bins.of(p_H[:, None], right_H[:, None], weight_H[:, None])
+
+    def _as_stream(self, target: Target) -> Array:
+        """Weights of rows with which the classes that are there count as in the stream, of mean 1 over labelled rows."""
+        weight_H = np.where(target.y >= 0, target.ones(), 0).astype(np.float64)
+        if not weight_H.any():
+            return weight_H
+        class_K, row_H, weight_K = _by_class(target.y, weight_H)
+        share_K = self.stream.share(class_K)
+        return (share_K / weight_K)[row_H] * weight_H * np.count_nonzero(weight_H)
 
     def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:
         """Part of the rows that is right, and the mean of the classes' recalls (balanced accuracy)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_engine import losses
+from mtl_engine.calibration import Bins, Calibration, fit_sigmoid
 from mtl_engine.errors import BadRows
 from mtl_engine.paired import RowErrors
 from mtl_engine.tasks.base import Scores, TaskType, both, matrix, present, weights
@@ -107,8 +108,30 @@ class Multilabel(TaskType):
     def probabilities(self, z_HC: Tensor) -> Array:
         return torch.sigmoid(z_HC.float()).numpy()
 
-    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
-        return {"logits": z_BC, "probabilities": torch.sigmoid(z_BC)}
+    def answers(self, z_BC: Tensor, moved_BC: Tensor) -> dict[str, Tensor]:
+        return {"logits": z_BC, "probabilities": torch.sigmoid(moved_BC)}
+
+    def calibrated(self, z_HC: Tensor, target: Target, lacks: float) -> Calibration:
+        """Columns have the stream's rates, being neither adjusted while training nor sampled by class."""
+        return fit_sigmoid(z_HC.numpy(), target.y, self._as_stream(target))
+
+    def reliability(
+        self, moved_HC: Tensor, target: Target, *, of_stream: bool = False
+    ) -> Bins | None:
+        """Of every label of every row."""
+        p_HC = torch.sigmoid(moved_HC).numpy()
+        weight_HC = self._as_stream(target) if of_stream else target.ones() > 0
+        return Bins.of(p_HC, target.y == 1, weight_HC)
+
+    def _as_stream(self, target: Target) -> Array:
+        """Weights of labels with which a column's rate among the rows is its rate in the stream, which is known better."""
+        given_HC = (target.ones() > 0).astype(np.float64)
+        total_C, yes_C = given_HC.sum(0), (given_HC * (target.y == 1)).sum(0)
+        stream_C = (self.count_2C[1] + 0.5) / (self.count_2C[0] + 1)
+        has_both_C = (yes_C > 0) & (yes_C < total_C) & (self.count_2C[0] > 0)
+        rate_C = np.where(has_both_C, yes_C / np.maximum(total_C, 1), 0.5)
+        stream_C = np.where(has_both_C, stream_C, 0.5)
+        return given_HC * np.where(target.y == 1, stream_C / rate_C, (1 - stream_C) / (1 - rate_C))
 
     def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:
         """F1 and accuracy over all labels, and the mean of the columns' recalls."""

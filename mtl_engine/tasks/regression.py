@@ -94,7 +94,7 @@ class Regression(TaskType):
             f"{self.name} is a regression and has no probabilities: use predict",
         )
 
-    def answers(self, z_BC: Tensor) -> dict[str, Tensor]:
+    def answers(self, z_BC: Tensor, moved_BC: Tensor) -> dict[str, Tensor]:
         return {"values": self.raw(z_BC)}
 
     def scores(self, z_HC: Tensor, target: Target, *, of_stream: bool = False) -> Scores:

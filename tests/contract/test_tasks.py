@@ -311,7 +311,7 @@ def test_labels_that_do_not_fit_are_refused_by_reason_and_change_nothing(
 def test_what_an_exported_graph_answers_is_what_the_kind_answers(name: str) -> None:
     kind = kind_of(name)
     z_BC = outputs(kind, accepted(kind, labels_of(name, ROWS)))
-    answers = kind.answers(z_BC)
+    answers = kind.answers(z_BC, z_BC)
     known = {"logits": z_BC.numpy()}
     if name == "regression":
         known["values"] = kind.predict(z_BC)

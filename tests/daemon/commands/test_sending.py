@@ -155,6 +155,15 @@ def test_an_update_carries_only_what_was_given(mtld: Mtld, server: Server, tell:
 
 
 @pytest.mark.redis
+def test_a_decision_is_one_of_two_words(mtld: Mtld, server: Server, tell: Tell) -> None:
+    refused = mtld("task", "update", "a", "--decision", "priors")
+    assert (refused.code, "did you mean 'prior'?" in refused.err) == (2, True)
+    assert mtld("task", "update", "a", "--decision", "prior").code == 0
+    (event,) = events(server)
+    assert json.loads(event[b"data"]) == {"decision": "prior"}
+
+
+@pytest.mark.redis
 def test_a_task_that_the_daemon_does_not_know_is_sent_with_a_warning(
     mtld: Mtld, server: Server, tell: Tell
 ) -> None:
@@ -168,9 +177,10 @@ def test_the_ranges_of_an_update_are_those_of_the_engine() -> None:
     from daemon.commands.task import update
     from mtl_engine.types import _FACTORS, UPDATABLE
 
-    options = {name: update.__annotations__[name].__metadata__[0] for name in UPDATABLE}
+    numbers = [name for name in UPDATABLE if name in _FACTORS]
+    options = {name: update.__annotations__[name].__metadata__[0] for name in numbers}
     assert {name: (one.min, one.max) for name, one in options.items()} == {
-        name: (0, _FACTORS[name]) for name in UPDATABLE
+        name: (0, _FACTORS[name]) for name in numbers
     }
 
 

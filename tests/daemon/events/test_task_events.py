@@ -134,6 +134,17 @@ def test_an_update_beyond_any_float_is_refused(number: str) -> None:
     assert refusal("update", f'{{"share": {number}}}') == "bad_update"
 
 
+def test_an_update_may_change_how_a_task_decides() -> None:
+    event = parsed(task_event("update", "digits", {"share": 2, "decision": "prior"}))
+    assert isinstance(event, TaskUpdate)
+    assert event.changes == {"share": 2.0, "decision": "prior"}
+
+
+@pytest.mark.parametrize("value", ["priors", "", 1, None, ["prior"]])
+def test_a_decision_that_is_no_known_word_is_refused(value: object) -> None:
+    assert refusal("update", {"decision": value}) == "bad_update"
+
+
 def test_an_update_says_what_changes() -> None:
     assert refusal("update", {}) == "bad_update"
     assert refusal("update", {"holdout": 0.5}) == "unknown_key"
