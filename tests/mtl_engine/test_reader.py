@@ -34,7 +34,10 @@ def publish(models: Path, version: int, scale: float = 1.0) -> Path:
     tensors, tasks, manifest = one.stage_snapshot()
     path = models / f"v{version:06d}"
     with np.errstate(all="ignore"):
-        spoilt = {name: value.detach() * scale for name, value in tensors.items()}
+        spoilt = {
+            name: value.detach() * (scale if value.is_floating_point() else 1)
+            for name, value in tensors.items()
+        }
     snapshot.write(
         path, spoilt if scale != 1.0 else tensors, tasks, {**manifest, "version": version}
     )
