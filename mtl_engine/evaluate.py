@@ -79,11 +79,12 @@ def score(
         found.scores[name] = kind.scores(z_HC, sample.target, of_stream=True)
         found.primary[name] = found.scores[name][kind.primary]
         found.rows[name] = len(sample.phase_H)
-        for number in np.unique(sample.phase_H).tolist():
-            mine = np.flatnonzero(sample.phase_H == number)
+        numbers = np.unique(sample.phase_H).tolist()
+        for part_name in dict.fromkeys(held_out.part(name, number) for number in numbers):
+            same = [number for number in numbers if held_out.part(name, number) == part_name]
+            mine = np.flatnonzero(np.isin(sample.phase_H, same))
             z_PC, target = z_HC[torch.from_numpy(mine)], sample.target.take(mine)
             value = kind.scores(z_PC, target, of_stream=True)[kind.primary]
             errors = kind.row_errors(z_PC, target, kind.primary)
-            part = Part(name, value, sample.id_H[mine], errors)
-            found.parts[held_out.part(name, number)] = part
+            found.parts[part_name] = Part(name, value, sample.id_H[mine], errors)
     return found

@@ -16,7 +16,7 @@ from torch import Tensor
 from mtl_engine.evaluate import outputs
 from mtl_engine.heldout import HeldOut
 from mtl_engine.model import Model
-from mtl_engine.paired import Paired, RowErrors, compare
+from mtl_engine.paired import Paired, compare
 from mtl_engine.registry import Registry
 from mtl_engine.types import Array, Json, Rows, Target
 
@@ -32,6 +32,7 @@ class FrozenTask:
     target: Target
     error_H: Array
     weight_H: Array
+    answered_H: Array | None = None  # as in `RowErrors`
 
     def __len__(self) -> int:
         return len(self.error_H)
@@ -40,6 +41,8 @@ class FrozenTask:
         """Arrays by name and the JSON beside them, for a checkpoint."""
         arrays, told = replace(self.rows, targets={"": self.target}).to_arrays()
         arrays |= {"error": self.error_H, "row_weight": self.weight_H}
+        if self.answered_H is not None:
+            arrays["answered"] = self.answered_H
         meta = {"number": self.number, "metric": self.metric, "known": self.known, "rows": told}
         return arrays, meta
 
@@ -48,7 +51,7 @@ class FrozenTask:
         rows = Rows.from_arrays(arrays, meta["rows"])
         return cls(
             int(meta["number"]), str(meta["metric"]), dict(meta["known"]), replace(rows, targets={}),
-            rows.targets[""], arrays["error"], arrays["row_weight"],
+            rows.targets[""], arrays["error"], arrays["row_weight"], arrays.get("answered"),
         )  # fmt: skip
 
 
@@ -65,7 +68,7 @@ def freeze(
             errors = task.kind.row_errors(z_HC, sample.target, metric)
             found[name] = FrozenTask(
                 task.number, metric, task.kind.known(), sample.rows, sample.target,
-                errors.error_H, errors.weight_H,
+                errors.error_H, errors.weight_H, errors.answered_H,
             )  # fmt: skip
     return found
 
@@ -89,7 +92,7 @@ def freeze_rival(
         found[name] = FrozenTask(
             task.number, metric, other.known(), sample.rows,
             task.kind.renamed(sample.target, task.kind.known(), other.known()),
-            errors.error_H, errors.weight_H,
+            errors.error_H, errors.weight_H, errors.answered_H,
         )  # fmt: skip
     return found
 
@@ -107,4 +110,5 @@ def meet(
     z_HC = kind.among(outputs(model, weights, name, frozen.rows), frozen.known)
     target = kind.renamed(frozen.target, frozen.known, kind.known())
     now = kind.row_errors(z_HC, target, frozen.metric)
-    return compare(frozen.error_H, RowErrors(now.error_H, now.size_H, frozen.weight_H))
+    now = replace(now, weight_H=frozen.weight_H)
+    return compare(frozen.error_H, now, frozen.answered_H)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mtl_engine import rng
 from mtl_engine.columns import Place
+from mtl_engine.kept import CONTENT, Kept
 from mtl_engine.policies.balanced import Balanced
 from mtl_engine.policies.slots import Slots
 from mtl_engine.registry import Registry, Task
@@ -24,7 +25,7 @@ from mtl_engine.types import Array, Json, Rows, Target
 HELD_OUT_ROWS = 500  # of one task and kind, at most
 KINDS = ("select", "judge")  # a row's is bit 0 of its content's hash
 _PHASES = 100  # phases of one task that are scored apart; later ones count as the last
-_PHASE, _STEP, _CONTENT = "@phase", "@step", "@content"  # beside a row's labels
+_PHASE, _STEP = "@phase", "@step"  # beside a row's labels, as its `CONTENT`
 _NO_LABEL = 1e300
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd; a label's place in an id
 
@@ -58,7 +59,7 @@ class HeldOut:
         self.tables: dict[str, ReplayTable] = {}  # by `_key`
         self.phases: dict[str, list[str | None]] = {}
         self.changes = 0  # grows with whatever scores depend on
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, Kept] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -84,7 +85,7 @@ class HeldOut:
         table = self.tables[_key(task, kind)]
         slot_H = table.slots.used()
         x, length_H, targets = table.batch(slot_H)
-        target, content_H = targets[task], targets[_CONTENT].y
+        target, content_H = targets[task], targets[CONTENT].y
         phase_H, step_H = targets[_PHASE].y, targets[_STEP].y
         rows = Rows(self._registry[task].table or "", x.numpy(), length_H)
         return Sample(rows, target, phase_H, step_H, _ids(content_H, target), content_H)
@@ -108,15 +109,19 @@ class HeldOut:
         return task if phase is None else f"{task}/{phase}"
 
     def remove_task(self, task: str) -> None:
-        """Its rows go; their contents stay held out for the tasks that go on reading rows of their form."""
+        """Its rows go. Their contents, and those of others that its `holdout` held out, are not trained on later."""
         self.changes += 1
         for kind in KINDS:
             key = _key(task, kind)
-            table = self.tables.pop(key, None)
-            if table is not None and table.x is not None:
-                self._splitter.settle(self._kept.pop(key, _Kept(table)).slot_of)
+            if key in self.tables:
+                self._splitter.settle(self._kept_in(key).slot_of)
+                del self.tables[key], self._kept[key]
         self.phases.pop(task, None)
         self._splitter.forget(task)
+        for key in self.tables:
+            table = self._registry[key.partition("@")[0]].table
+            if table is not None:
+                self._splitter.settle_beyond(self._kept_in(key).slot_of, table)
 
     def _marked(self, task: Task, rows: Rows, content_B: Array, step: int) -> Rows:
         """Rows with one task's labels and what is kept beside them."""
@@ -126,36 +131,40 @@ class HeldOut:
             name: rows.targets[name],
             _PHASE: Target(phase_B),
             _STEP: Target(np.full_like(phase_B, step)),
-            _CONTENT: Target(content_B),
+            CONTENT: Target(content_B),
         }
         return Rows(rows.table, rows.x, rows.length, targets)
 
     def _keep(self, task: Task, kind: str, rows: Rows) -> None:
-        """Offer new contents; a known one only counts if its label is another, and then that one is kept."""
-        name = task.spec.name
-        key = _key(name, kind)
+        """Offer new contents; a known one only counts if its label is another, and then that one is kept.
+
+        As row by row; stretches of new contents are offered together.
+        """
+        key = _key(task.spec.name, kind)
         if key not in self.tables:
             self.tables[key] = self._made(key)
-        table = self.tables[key]
-        kept = self._kept.setdefault(key, _Kept(table))
-        content_B = rows.targets[_CONTENT].y.tolist()
-        last = {content: row for row, content in enumerate(content_B)}  # the newest copy of each
-        fresh = [row for content, row in last.items() if content not in kept.slot_of]
-        for content, row in last.items():
-            if content in kept.slot_of:
-                self._renew(task, key, rows.take(np.array([row])), content)
+        fresh: dict[int, int] = {}  # content: row
+        for row, content in enumerate(rows.targets[CONTENT].y.tolist()):
+            if content in fresh or content in self._kept_in(key).slot_of:
+                self._offer_fresh(task, key, rows, fresh)
+                fresh = {}
+                if content in self._kept_in(key).slot_of:
+                    self._renew(task, key, rows.take(np.array([row])), content)
+                    continue
+            fresh[content] = row
+        self._offer_fresh(task, key, rows, fresh)
+
+    def _offer_fresh(self, task: Task, key: str, rows: Rows, fresh: Mapping[int, int]) -> None:
         if fresh:
-            self._offer(task, key, rows.take(np.array(sorted(fresh))), certain=False)
+            self._offer(task, key, rows.take(np.array([*fresh.values()])), certain=False)
 
     def _renew(self, task: Task, key: str, row: Rows, content: int) -> None:
         """Another copy of a content that is kept: the row takes its place if its label is another."""
-        table, name = self.tables[key], task.spec.name
-        slot = self._kept[key].slot_of.get(content)
-        if slot is not None:
-            if _same(row.targets[name], table.targets[name].take(np.array([slot]))):
-                return
-            self._kept[key].remove(table, slot)
-        self._offer(task, key, row, certain=True)
+        table, kept, name = self.tables[key], self._kept_in(key), task.spec.name
+        slot = kept.slot_of[content]
+        if not _same(row.targets[name], table.targets[name].take(np.array([slot]))):
+            kept.remove(table, slot)
+            self._offer(task, key, row, certain=True)
 
     def _offer(self, task: Task, key: str, rows: Rows, *, certain: bool) -> None:
         """Offer rows of new contents; `certain` that the one row is kept, in the place of another of its class if need be."""
@@ -172,9 +181,14 @@ class HeldOut:
         if row_N.size:
             table.keep(rows, slot_B[row_N], row_N, no_outputs)
         if table.slots.rearranged != before:
-            self._kept[key] = _Kept(table)
+            self._kept[key] = Kept(table)
         else:
-            self._kept[key].put(slot_B, rows.targets[_CONTENT].y)
+            self._kept_in(key).put(slot_B, rows.targets[CONTENT].y)
+
+    def _kept_in(self, key: str) -> Kept:
+        if key not in self._kept:
+            self._kept[key] = Kept(self.tables[key])
+        return self._kept[key]
 
     def _made(self, key: str) -> ReplayTable:
         place = Place(torch.device("cpu"))
@@ -227,32 +241,9 @@ class HeldOut:
                 mine = np.flatnonzero((content_H & 1) == number)
                 if mine.size:
                     part = rows.take(mine)
-                    marks = {**part.targets, _CONTENT: Target(content_H[mine])}
+                    marks = {**part.targets, CONTENT: Target(content_H[mine])}
                     self._keep(task, kind, Rows(rows.table, part.x, part.length, marks))
                     _assume(self.tables[_key(name, kind)].slots, table.slots)
-
-
-class _Kept:
-    """Where every content of one table is; follows from the table."""
-
-    def __init__(self, table: ReplayTable) -> None:
-        self.slot_of: dict[int, int] = {}
-        self.at: dict[int, int] = {}
-        if table.x is not None:
-            slot_H = table.slots.used()
-            self.put(slot_H, table.targets[_CONTENT].take(slot_H).y)
-
-    def put(self, slot_B: Array, content_B: Array) -> None:
-        """These contents went into these slots, -1 = nowhere."""
-        for slot, content in zip(slot_B.tolist(), content_B.tolist(), strict=True):
-            if slot >= 0:
-                self.slot_of.pop(self.at.get(slot, 0), None)
-                self.slot_of[content], self.at[slot] = slot, content
-
-    def remove(self, table: ReplayTable, slot: int) -> None:
-        """Empty a slot."""
-        self.slot_of.pop(self.at.pop(slot), None)
-        table.slots.remove(np.array([slot]), np.zeros(0, np.int64))
 
 
 def _key(task: str, kind: str) -> str:

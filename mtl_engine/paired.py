@@ -1,37 +1,48 @@
 """Two models, or one at two moments, compared row by row on the same rows: how much was lost, and how sure that is.
 
-Every metric here is one minus a ratio of sums over rows, M = 1 - sum_i w_i e_i / sum_i w_i s_i, with an error e_i, a size
-s_i and a weight w_i a row (`RowErrors`). The loss between two error vectors on the same rows is then a sum of differences
-d_i = w_i (e'_i - e_i) / sum_i w_i s_i, of which only rows that changed are not 0.
+Every metric here is one minus a ratio of sums over rows, M = 1 - E / S with E = sum_i w_i e_i and S = sum_i w_i s_i: an
+error e_i, a size s_i and a weight w_i a row (`RowErrors`). The loss from one model to another on the same rows is then a
+sum over rows, of which only those whose answers changed are not 0:
+
+    E' / S' - E / S = sum_i d_i,   d_i = w_i ((e'_i - e_i) - (s'_i - s_i) E / S) / S'
+
+Sizes are of the labels alone, s' = s, except for F1, where 2 hits + wrong = the yeses of the labels and of the answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from mtl_engine.types import Array, Json
 
+ONE_SIDED_95 = 1.6449  # standard errors
 _STEPS = np.sqrt(2.0) ** np.arange(24)  # of lambda, from the normal approximation's best upwards
 
 
 @dataclass(frozen=True, slots=True)
 class RowErrors:
-    """A metric row by row: error, size and weight, float64 [H]. Accuracy: wrong or not, 1, and what the row stands for."""
+    """A metric row by row: error, size and weight, float64 [H]; a row without a label has weight 0.
+
+    Accuracy: wrong or not, 1, and what the row stands for. `answered_H` is the part of the size that the answers make.
+    """
 
     error_H: Array
     size_H: Array
     weight_H: Array
+    answered_H: Array | None = None  # within the size; None if the labels alone decide it
 
     @property
     def score(self) -> float | None:
-        """The metric; None if no row has a label."""
+        """The metric; None where it is not defined, as where no row has a label."""
         size = float((self.weight_H * self.size_H).sum())
         return 1.0 - float((self.weight_H * self.error_H).sum()) / size if size > 0 else None
 
     def take(self, row_N: Array) -> RowErrors:
-        return RowErrors(self.error_H[row_N], self.size_H[row_N], self.weight_H[row_N])
+        answered_H = None if self.answered_H is None else self.answered_H[row_N]
+        return RowErrors(self.error_H[row_N], self.size_H[row_N], self.weight_H[row_N], answered_H)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,11 @@ class Paired:
     def loss(self) -> float:
         return self.was - self.score
 
+    @property
+    def low(self) -> float:
+        """The lower end of the one-sided 95 % interval of the loss (normal approximation)."""
+        return self.loss - ONE_SIDED_95 * self.spread
+
     def to_dict(self) -> Json:
         return asdict(self)
 
@@ -59,24 +75,44 @@ class RowBase:
 
     id_H: Array
     error_H: Array
+    answered_H: Array | None = None  # as in `RowErrors`
+
+    @classmethod
+    def of(cls, id_H: Array, errors: RowErrors) -> RowBase:
+        return cls(id_H, errors.error_H, errors.answered_H)
 
     def compare(self, id_H: Array, now: RowErrors, min_rows: int) -> Paired | None:
         """The rows that are still there, then and now; None if fewer than `min_rows` are."""
         _, now_N, then_N = np.intersect1d(id_H, self.id_H, return_indices=True)
-        return compare(self.error_H[then_N], now.take(now_N)) if len(now_N) >= min_rows else None
+        if len(now_N) < min_rows:
+            return None
+        answered_H = None if self.answered_H is None else self.answered_H[then_N]
+        return compare(self.error_H[then_N], now.take(now_N), answered_H)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Arrays by name, for a checkpoint."""
+        found = {"id": self.id_H, "error": self.error_H}
+        return found if self.answered_H is None else {**found, "answered": self.answered_H}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> RowBase:
+        return cls(arrays["id"], arrays["error"], arrays.get("answered"))
 
 
-def compare(was_H: Array, now: RowErrors) -> Paired | None:
-    """The errors that rows had against those they have; None if no row has a label."""
-    weight_H = now.weight_H
-    size = float((weight_H * now.size_H).sum())
-    rows = int(np.count_nonzero(weight_H * now.size_H > 0))
-    score = now.score
+def compare(was_H: Array, now: RowErrors, answered_H: Array | None = None) -> Paired | None:
+    """The errors that rows had (and what was answered then) against those they have; None if there is no metric of them."""
+    weight_H, score = now.weight_H, now.score
     if score is None:
         return None
-    was = 1.0 - float((weight_H * was_H).sum()) / size
-    loss_H = weight_H * (now.error_H - was_H) / size
+    more_H = np.zeros(len(was_H))  # that the size is now
+    if now.answered_H is not None and answered_H is not None:
+        more_H = now.answered_H - answered_H
+    size = float((weight_H * now.size_H).sum())
+    size_then = size - float((weight_H * more_H).sum())
+    ratio = float((weight_H * was_H).sum()) / size_then if size_then > 0 else 0.0
+    loss_H = weight_H * (now.error_H - was_H - more_H * ratio) / size
     spread = float(np.sqrt(((loss_H - loss_H.mean()) ** 2).sum()))
+    was, rows = 1.0 - ratio, int(np.count_nonzero(weight_H))
     return Paired(rows, was, score, spread, chance(loss_H), chance(-loss_H))
 
 

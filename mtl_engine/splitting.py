@@ -23,7 +23,8 @@ class Splitter:
     """Splits the rows of events; `large` contents are drawn copy by copy, `settled` ones are held out whatever their u.
 
     Bounds: a sketch a task; a content becomes large only with over 1 % of all rows so far, so their number grows with the
-    logarithm of the stream; settled are the hold-outs of a state of before, and those that a retired task leaves.
+    logarithm of the stream; settled are the hold-outs of a state of before, and those that a retired task leaves: its
+    own, and others' that only its `holdout` held out.
     """
 
     def __init__(self, registry: Registry, salt: str) -> None:
@@ -66,6 +67,12 @@ class Splitter:
     def settle(self, contents: Iterable[int]) -> None:
         """These contents are held out for ever."""
         self.settled.update(contents)
+
+    def settle_beyond(self, contents: Iterable[int], table: str) -> None:
+        """Of these contents of one input table's rows, those that would be trained on from now on stay held out."""
+        content_N = np.array([*contents], np.int64)
+        limit = self.limit(form(self._registry.tables[table]))
+        self.settle(content_N[fraction(content_N) >= limit].tolist())
 
     def forget(self, task: str) -> None:
         """A task was removed."""

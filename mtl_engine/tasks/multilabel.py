@@ -149,12 +149,12 @@ class Multilabel(TaskType):
         }
 
     def row_errors(self, z_HC: Tensor, target: Target, metric: str) -> RowErrors:
-        """`f1`: 1 - F1 is the ratio of wrong answers to wrong ones and twice the hits."""
+        """`f1`: 1 - F1 is the ratio of wrong answers to the yeses of labels and answers."""
         given_HC = target.ones() > 0
         yes_HC, is_HC = (z_HC > 0).numpy() & given_HC, (target.y == 1) & given_HC
         wrong_H = (yes_HC != is_HC).sum(1).astype(np.float64)
-        size_H = wrong_H + 2.0 * (yes_HC & is_HC).sum(1)
-        return RowErrors(wrong_H, size_H, np.ones(len(wrong_H)))
+        yes_H = yes_HC.sum(1).astype(np.float64)
+        return RowErrors(wrong_H, is_HC.sum(1) + yes_H, target.labelled().astype(np.float64), yes_H)
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         return {"width": self._width}, {"count_2C": self.count_2C}

@@ -116,13 +116,16 @@ class Regression(TaskType):
         )
 
     def row_errors(self, z_HC: Tensor, target: Target, metric: str) -> RowErrors:
-        """`r2`: the squared error, and the squared distance from the mean label."""
+        """`r2`: the squared error, and the squared distance from the mean label; outputs that are no numbers are `LARGEST` off."""
         given_HC = target.ones() > 0
         y_HC = target.y.astype(np.float64)
         mean_C = np.where(given_HC, y_HC, 0.0).sum(0) / np.maximum(given_HC.sum(0), 1)
         size_H = np.where(given_HC, (y_HC - mean_C) ** 2, 0.0).sum(1)
-        error_H = np.where(given_HC, (self.raw(z_HC).numpy() - y_HC) ** 2, 0.0).sum(1)
-        return RowErrors(error_H, size_H, np.ones(len(error_H)))
+        off_HC = np.nan_to_num(
+            self.raw(z_HC).numpy() - y_HC, nan=LARGEST, posinf=LARGEST, neginf=LARGEST
+        )
+        error_H = np.where(given_HC, off_HC**2, 0.0).sum(1)
+        return RowErrors(error_H, size_H, target.labelled().astype(np.float64))
 
     def raw(self, z_BC: Tensor) -> Tensor:
         mean_C, deviation_C = self._units(z_BC)

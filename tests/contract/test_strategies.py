@@ -198,7 +198,7 @@ def test_a_loaded_engine_goes_on_bit_equal_through_growth_a_switch_and_a_new_tas
     settings = {"weights": how, "optimizer": {"name": "adamw", "lr": 0.01}, "teacher_every": 7}
     whole = two_tables(name, **settings)
     alternated(whole, 3)
-    whole.hold_out("a", blobs([0, 1, 2], 50), [0, 1, 2])
+    whole.hold_out("a", blobs([0, 1, 2], 50), [0, 1, 2], kind="judge")
     whole.switch_task("b", "first")
     alternated(whole, 1)
     resumed = loaded(saved(whole), name, **settings)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.batcher import Batcher, Mix, held_out_rows
+from daemon.batcher import Batcher, Mix
 from mtl_engine.types import Rows, Target
 from tests.support.core import labelled, numbers_of
 
@@ -163,50 +163,3 @@ def test_text_lengths_and_weights_survive_a_checkpoint() -> None:
     assert found.length is not None
     assert found.length.tolist() == [4, 1]
     assert found.targets["a"].ones().tolist() == [0.5, 0]
-
-
-# -- hold-outs ---------------------------------------------------------------------------------------------
-
-
-def test_a_row_falls_on_the_same_side_however_often_it_is_sent() -> None:
-    first = held_out_rows(0, "a", "s", "7", 100, 0.3)
-    assert np.array_equal(first, held_out_rows(0, "a", "s", "7", 100, 0.3))
-
-
-def test_a_row_s_side_does_not_depend_on_the_rows_after_it() -> None:
-    long = held_out_rows(0, "a", "s", "7", 9000, 0.3)
-    for count in (1, 17, 4096, 4097):
-        assert np.array_equal(held_out_rows(0, "a", "s", "7", count, 0.3), long[:count])
-
-
-def test_a_larger_part_holds_out_the_same_rows_and_more() -> None:
-    small, large = (held_out_rows(0, "a", "s", "7", 2000, part) for part in (0.1, 0.4))
-    assert not (small & ~large).any()
-    assert large.sum() > small.sum()
-
-
-@pytest.mark.parametrize("part", [0.01, 0.05, 0.5])
-def test_the_part_held_out_is_the_part_asked_for(part: float) -> None:
-    count, events = 50, 2000
-    held = sum(
-        int(held_out_rows(0, "a", "s", str(number), count, part).sum()) for number in range(events)
-    )
-    deviation = (count * events * part * (1 - part)) ** 0.5
-    assert abs(held - count * events * part) < 4 * deviation
-
-
-def test_events_of_one_row_are_held_out_as_often_as_rows_of_long_events() -> None:
-    held = sum(int(held_out_rows(0, "a", "s", str(number), 1, 0.2)[0]) for number in range(5000))
-    assert abs(held - 1000) < 4 * (5000 * 0.2 * 0.8) ** 0.5
-
-
-def test_nothing_is_held_out_where_nothing_was_asked_for() -> None:
-    assert not held_out_rows(0, "a", "s", "7", 5000, 0.0).any()
-
-
-def test_seed_task_source_and_id_each_decide() -> None:
-    base = held_out_rows(0, "a", "s", "7", 500, 0.5)
-    others = [(1, "a", "s", "7"), (0, "b", "s", "7"), (0, "a", "t", "7"), (0, "a", "s", "8")]
-    for seed, task, source, event_id in others:
-        other = held_out_rows(seed, task, source, event_id, 500, 0.5)
-        assert 150 < int((base == other).sum()) < 350

@@ -185,7 +185,8 @@ def test_the_names_of_settings_are_those_the_engine_takes() -> None:
         one for one in engine.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"
     )
     taken = {one.arg for one in (*init.args.args, *init.args.kwonlyargs)} - {"self"}
-    assert set(ENGINE_KEYS) | {"teacher_every"} == taken  # [stream] sets teacher_every
+    elsewhere = {"teacher_every", "salt"}  # which [stream] and [holdout] set
+    assert set(ENGINE_KEYS) | elsewhere == taken
 
 
 def test_the_names_of_task_settings_are_those_of_the_specification() -> None:

@@ -11,7 +11,6 @@ from daemon.identity import (
     NAME_BYTES,
     control_id,
     event_key,
-    hold_out_key,
     id_tuple,
     text_fields,
 )
@@ -73,16 +72,6 @@ def test_a_decision_is_one_event_at_one_place_and_another_at_the_next() -> None:
         control_id(1, "5-0", "x"),
     }
     assert len(others | {control_id(1, "5-0", "flush")}) == 4
-
-
-def test_hold_out_keys_differ_by_seed_task_source_and_id() -> None:
-    keys = {
-        hold_out_key(0, "a", "s", "1"),
-        hold_out_key(1, "a", "s", "1"),
-        hold_out_key(0, "b", "s", "1"),
-    }
-    assert len(keys | {hold_out_key(0, "a", "t", "1"), hold_out_key(0, "a", "s", "2")}) == 5
-    assert all(0 <= key < 2**64 for key in keys)
 
 
 def test_stream_ids_order_as_numbers_and_not_as_text() -> None:

@@ -58,7 +58,7 @@ def test_text_images_and_tables_are_learnt_and_answered_in_their_own_words(learn
     assert np.abs(learnt.predict("price", TABLE)[:, 0] - PRICES).max() < 40
     assert learnt.predict_proba("sky", TEXTS[:2]).sum(1) == pytest.approx([1, 1])
     assert learnt.evaluate("sky", TEXTS, SKIES) == {"accuracy": 1.0, "macro_recall": 1.0}
-    assert learnt.evaluate("sky", ["rain"], ["hail"]) == {"accuracy": 0.0}
+    assert learnt.evaluate("sky", ["rain"], ["hail"]) == {"accuracy": 0.0, "macro_recall": 0.0}
     assert learnt.evaluate("price", TABLE, PRICES)["r2"] > 0.8
 
 
@@ -90,7 +90,7 @@ def test_a_report_tells_what_a_step_did() -> None:
 def test_scoring_predicting_and_describing_change_no_state() -> None:
     one, other = taught(3), taught(3)
     for each in (one, other):
-        each.hold_out("side", PIXELS, SIDES)
+        each.hold_out("side", PIXELS, SIDES, kind="judge")
     for _ in range(2):
         one.predict("sky", ["something new"])
         one.predict_proba("side", PIXELS)
@@ -105,8 +105,8 @@ def test_scoring_predicting_and_describing_change_no_state() -> None:
 
 def test_held_out_rows_are_scored_at_a_switch_and_never_trained_on() -> None:
     one, other = taught(12), taught(12)
-    one.hold_out("side", PIXELS, SIDES)
-    one.hold_out("sky", ["rain", "sun"], ["wet", "dry"])
+    one.hold_out("side", PIXELS, SIDES, kind="judge")
+    one.hold_out("sky", ["rain", "sun"], ["wet", "dry"], kind="judge")
     first = one.switch_task("side", phase="first")
     assert first.scores == {"side": 1.0, "sky": 1.0}
     assert one.focus == ("side", "first")
@@ -128,7 +128,7 @@ def test_a_score_that_is_not_defined_is_null_wherever_it_leaves(tmp_path: Path) 
     one.add_task(TaskSpec("later", modality="text"))
     x = DRAW.standard_normal((12, 3)).astype(np.float32)
     one.observe("price", x, PRICES)
-    one.hold_out("price", x[:7], [0.1] * 7)  # all equal: no part of their variance can be explained
+    one.hold_out("price", x[:7], [0.1] * 7, kind="judge")  # all equal: no variance to explain
     assert one.evaluate_held_out()["price"]["r2"] is None
     assert one.evaluate_held_out()["price"]["mae"] is not None
     switched = one.switch_task("price", phase="first")

@@ -1,13 +1,10 @@
-"""The accuracy matrix and its numbers against hand-made scores, and hold-outs that do not depend on batching."""
+"""The accuracy matrix and its numbers against hand-made scores, and phases of one task that are scored apart."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from mtl_engine.evaluate import HELD_OUT_ROWS, MATRIX_ROWS, HeldOut, Matrix
-from mtl_engine.registry import Registry
-from mtl_engine.types import TaskSpec
+from mtl_engine.matrix import MATRIX_ROWS, Matrix
 from tests.support.engines import blobs, engine, task
 
 
@@ -54,32 +51,6 @@ def test_scores_that_an_earlier_version_saved_as_no_numbers_are_left_out() -> No
     assert found["forgetting"] == pytest.approx(0.4)
 
 
-def held(cuts: list[int]) -> HeldOut:
-    """Hold-outs of 2,000 rows of four classes that came in events cut at `cuts`."""
-    registry = Registry(None, 16)
-    registry.add(TaskSpec("a", modality="embedding"))
-    found = HeldOut(registry, 1)
-    y = np.random.default_rng(2).choice(4, 2000, p=[0.7, 0.25, 0.04, 0.01])
-    x = blobs(y.tolist(), 3)
-    for start, stop in zip([0, *cuts], [*cuts, 2000], strict=True):
-        found.keep(registry.prepare("a", x[start:stop], y[start:stop], None, None), 0)
-    return found
-
-
-def test_hold_outs_do_not_depend_on_how_rows_were_cut_into_events() -> None:
-    one, other = held([]).rows("a"), held([1, 7, 500, 1999]).rows("a")
-    assert np.array_equal(one[0].x, other[0].x)
-    assert np.array_equal(one[1].y, other[1].y)
-
-
-def test_hold_outs_are_bounded_and_no_class_crowds_out_another() -> None:
-    _, target, _ = held([100]).rows("a")
-    counts = np.bincount(target.y)
-    assert len(target.y) <= HELD_OUT_ROWS
-    assert counts.min() >= 10
-    assert counts.max() <= HELD_OUT_ROWS // 4
-
-
 def test_phases_of_one_task_are_scored_apart() -> None:
     one = engine("finetune")
     one.add_task(task("a"))
@@ -87,7 +58,7 @@ def test_phases_of_one_task_are_scored_apart() -> None:
         one.switch_task("a", phase)
         for step in range(20):
             one.observe("a", blobs(classes * 4, step), classes * 4)
-        one.hold_out("a", blobs(classes * 10, 99), classes * 10)
+        one.hold_out("a", blobs(classes * 10, 99), classes * 10, kind="judge")
     found = one.matrix()
     assert [line["phase"] for line in found["rows"]] == ["first", "second"]
     assert found["rows"][0]["parts"] == {"a/first": 1.0}
