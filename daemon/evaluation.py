@@ -30,8 +30,8 @@ class Evaluation:
         self.step = 0
         self.changes = 0  # of this process: grows whenever something is another
 
-    def scored(self, scored: Scored, cards: Mapping[str, Json], entry_id: str, step: int) -> None:
-        """Some or all tasks were scored; `cards` has what else is told of a task."""
+    def scored(self, scored: Scored, entry_id: str, step: int) -> None:
+        """Some or all tasks were scored."""
         self.entry_id, self.step = entry_id, step
         self.changes += 1
         for name, metrics in scored.scores.items():
@@ -41,7 +41,7 @@ class Evaluation:
             self.tasks[name] = {
                 "entry": entry_id, "step": step, "rows": rows, "metric": metric, "score": score,
                 "interval": list(wilson(score, rows)) if is_part and score is not None else None,
-                "macro_recall": metrics.get("macro_recall"), **cards.get(name, {}),
+                "macro_recall": metrics.get("macro_recall"), **scored.cards[name],
             }  # fmt: skip
         for name, part in scored.parts.items():
             if part.score is not None:

@@ -87,7 +87,8 @@ def _task(name: str, candidate: Candidate, min_rows: int) -> Json:
 def _numbers(lost: Lost, loss: float, variance: float, tolerance: float) -> Json:
     is_down = loss > tolerance and loss - ONE_SIDED_95 * variance**0.5 > 0
     numbers = {"score": lost["score"], "best": lost["score"] + loss, "rows": lost["rows"]}
-    return {**numbers, "is_within": not is_down}
+    flipped = {key: lost.get(key, 0) for key in ("worse", "better")}  # rows, against the other
+    return {**numbers, **flipped, "is_within": not is_down}
 
 
 def _unjudged(tolerance: float, why: str, lost: Lost | None = None) -> Json:

@@ -152,17 +152,15 @@ class Guard:
         return base is None or paired is None or step - base.step >= RENEW_STEPS
 
     def _renew(self, name: str, part: Part, step: int) -> None:
-        self.base[name] = Base(part.task, step, RowBase(part.id_H, part.errors.error_H))
+        self.base[name] = Base(part.task, step, RowBase.of(part.id_H, part.errors))
 
     def state(self) -> tuple[dict[str, np.ndarray], Json]:
         """Arrays `guard-<n>/...` and JSON."""
         arrays: dict[str, np.ndarray] = {}
         bases: list[Json] = []
         for number, (name, base) in enumerate(self.base.items()):
-            arrays |= {
-                f"guard-{number}/id": base.rows.id_H,
-                f"guard-{number}/error": base.rows.error_H,
-            }
+            own = base.rows.to_arrays()
+            arrays |= {f"guard-{number}/{name}": array for name, array in own.items()}
             bases.append({"part": name, "task": base.task, "step": base.step})
         return arrays, {"bases": bases, "since": self.since, "fallen": dict(self.fallen)}
 
@@ -173,7 +171,7 @@ class Guard:
             base["part"]: Base(
                 base["task"],
                 int(base["step"]),
-                RowBase(arrays[f"guard-{k}/id"], arrays[f"guard-{k}/error"]),
+                RowBase.from_arrays(_below(f"guard-{k}/", arrays)),
             )
             for k, base in enumerate(state.get("bases", ()))
         }
@@ -183,3 +181,9 @@ class Guard:
             for name, fall in state["fallen"].items()
         }
         self.is_new = self.has_recovered = False
+
+
+def _below(start: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }

@@ -228,7 +228,7 @@ class LogMachine:
     def _score(self, tasks: Sequence[str] | None = None) -> Scored:
         """Score judge rows; what is pending stays pending, since scoring changes nothing that is learned."""
         scored = self.engine.judge.score(tasks)
-        self.evaluation.scored(scored, {}, self.entry_id, self.engine.step_count)
+        self.evaluation.scored(scored, self.entry_id, self.engine.step_count)
         return scored
 
     def _tolerances(self) -> dict[str, float]:

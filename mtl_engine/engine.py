@@ -105,7 +105,7 @@ class Engine:
         )
         self._trainer.averages(ema_decay, published=weights == "ema")
         self.judge = Judge(self._trainer, seed, f"seed {seed}" if salt is None else salt)
-        self._probabilities = Probabilities(self._trainer, self.judge.held_out)
+        self._probabilities = Probabilities(self._trainer, self.judge.answered)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Engine:
@@ -242,6 +242,7 @@ class Engine:
             "step": self.step_count,
             "scores": scored.scores,
             "rows": scored.rows,
+            "scorecards": self._probabilities.scorecards(),
             "matrix": self.judge.matrix.report(row),
         }
 
@@ -270,7 +271,8 @@ class Engine:
         tensors, tasks, probabilities = self._probabilities.stage_snapshot()
         scores = self.judge.score().scores
         told = {"weights": self.weights, "step": self.step_count, "scores": scores}
-        return tensors, tasks, {**told, "probabilities": probabilities}
+        cards = self._probabilities.scorecards()
+        return tensors, tasks, {**told, "probabilities": probabilities, "scorecards": cards}
 
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""

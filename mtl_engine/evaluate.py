@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_engine.heldout import HeldOut
+from mtl_engine.heldout import HeldOut, Sample
 from mtl_engine.model import Model
 from mtl_engine.paired import RowErrors
-from mtl_engine.registry import Registry
+from mtl_engine.scorecard import brief
 from mtl_engine.tasks.base import Scores
-from mtl_engine.types import Array, Rows
+from mtl_engine.types import Array, Json, Rows
+
+if TYPE_CHECKING:
+    from mtl_engine.trainer import Trainer
 
 _CHUNK = 1024  # rows in one forward
 
@@ -36,7 +40,7 @@ def outputs(model: Model, weights: Mapping[str, Tensor], task: str, rows: Rows) 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A task's judge rows of one phase: their score by the task's primary metric, their ids and errors."""
+    """A task's judge rows of one phase: their score by the primary metric, their ids, and errors by that of verdicts."""
 
     task: str
     score: float | None
@@ -56,35 +60,64 @@ class Scored:
     primary: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
     rows: dict[str, int] = field(default_factory=dict[str, int])
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
+    cards: dict[str, Json] = field(default_factory=dict[str, Json])  # `scorecard.brief` by task
 
     def part_scores(self) -> dict[str, float]:
         """Scores of the parts where they are defined."""
         return {name: part.score for name, part in self.parts.items() if part.score is not None}
 
 
-def score(
-    held_out: HeldOut,
-    registry: Registry,
-    model: Model,
-    weights: Mapping[str, Tensor],
-    tasks: Iterable[str] | None = None,
-) -> Scored:
+class Answered:
+    """What the published weights answer to held-out rows, computed once for a step however many ask."""
+
+    def __init__(self, held_out: HeldOut, trainer: Trainer) -> None:
+        self.held_out = held_out
+        self.registry = trainer.registry
+        self._trainer = trainer
+        self._here: tuple[int, int] = (-1, -1)
+        self._known: dict[tuple[str, str], tuple[Sample, Tensor]] = {}
+
+    def of(self, task: str, kind: str = "judge") -> tuple[Sample, Tensor] | None:
+        """A task's rows of one kind and the outputs for them; None without rows or head."""
+        trainer = self._trainer
+        if not self.held_out.count(task, kind) or not trainer.model.columns(task):
+            return None
+        here = (trainer.step_count, self.held_out.changes)
+        if here != self._here:
+            self._here, self._known = here, {}
+        if (task, kind) not in self._known:
+            sample = self.held_out.sample(task, kind)
+            z_HC = outputs(trainer.model, trainer.weights(), task, sample.rows)
+            self._known[task, kind] = (sample, z_HC)
+        return self._known[task, kind]
+
+
+def score(answered: Answered, tasks: Iterable[str] | None = None) -> Scored:
     """Score some tasks (default: all) on their judge rows; those without rows or head are left out."""
-    found = Scored()
-    for name in held_out.tasks if tasks is None else tasks:
-        if not held_out.count(name) or not model.columns(name):
-            continue
-        sample, kind = held_out.sample(name), registry[name].kind
-        z_HC = outputs(model, weights, name, sample.rows)
-        found.scores[name] = kind.scores(z_HC, sample.target, of_stream=True)
-        found.primary[name] = found.scores[name][kind.primary]
-        found.rows[name] = len(sample.phase_H)
-        numbers = np.unique(sample.phase_H).tolist()
-        for part_name in dict.fromkeys(held_out.part(name, number) for number in numbers):
-            same = [number for number in numbers if held_out.part(name, number) == part_name]
-            mine = np.flatnonzero(np.isin(sample.phase_H, same))
-            z_PC, target = z_HC[torch.from_numpy(mine)], sample.target.take(mine)
-            value = kind.scores(z_PC, target, of_stream=True)[kind.primary]
-            errors = kind.row_errors(z_PC, target, kind.primary)
-            found.parts[part_name] = Part(name, value, sample.id_H[mine], errors)
-    return found
+    scored = Scored()
+    for name in answered.held_out.tasks if tasks is None else tasks:
+        known = answered.of(name)
+        if known is not None:
+            kind = answered.registry[name].kind
+            sample, z_HC = known
+            scored.scores[name] = kind.scores(z_HC, sample.target, of_stream=True)
+            scored.primary[name] = scored.scores[name][kind.primary]
+            scored.rows[name] = len(sample.phase_H)
+            scored.cards[name] = brief(kind, z_HC, sample.target)
+            scored.parts |= _parts(answered, name, sample, z_HC)
+    return scored
+
+
+def _parts(answered: Answered, name: str, sample: Sample, z_HC: Tensor) -> dict[str, Part]:
+    """A task's rows by phase; phases of one name are one part."""
+    kind, part_of = answered.registry[name].kind, answered.held_out.part
+    numbers = np.unique(sample.phase_H).tolist()
+    parts: dict[str, Part] = {}
+    for part in dict.fromkeys(part_of(name, number) for number in numbers):
+        same = [number for number in numbers if part_of(name, number) == part]
+        mine = np.flatnonzero(np.isin(sample.phase_H, same))
+        z_PC, target = z_HC[torch.from_numpy(mine)], sample.target.take(mine)
+        value = kind.scores(z_PC, target, of_stream=True)[kind.primary]
+        errors = kind.row_errors(z_PC, target, kind.verdict_metric())
+        parts[part] = Part(name, value, sample.id_H[mine], errors)
+    return parts

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mtl_engine.evaluate import outputs
+from mtl_engine.evaluate import Answered, outputs
 from mtl_engine.heldout import HeldOut
 from mtl_engine.model import Model
 from mtl_engine.paired import Paired, compare
@@ -55,22 +55,20 @@ class FrozenTask:
         )  # fmt: skip
 
 
-def freeze(
-    held_out: HeldOut, registry: Registry, model: Model, weights: Mapping[str, Tensor]
-) -> dict[str, FrozenTask]:
-    """Every task's judge rows as they are now, with this model's errors on them."""
-    found: dict[str, FrozenTask] = {}
-    for name in held_out.tasks:
-        if model.columns(name):
-            sample, task = held_out.sample(name), registry[name]
-            z_HC = outputs(model, weights, name, sample.rows)
+def freeze(answered: Answered) -> dict[str, FrozenTask]:
+    """Every task's judge rows as they are now, with the errors of the weights that would be published now."""
+    frozen: dict[str, FrozenTask] = {}
+    for name in answered.held_out.tasks:
+        known = answered.of(name)
+        if known is not None:
+            (sample, z_HC), task = known, answered.registry[name]
             metric = task.kind.verdict_metric()
             errors = task.kind.row_errors(z_HC, sample.target, metric)
-            found[name] = FrozenTask(
+            frozen[name] = FrozenTask(
                 task.number, metric, task.kind.known(), sample.rows, sample.target,
                 errors.error_H, errors.weight_H, errors.answered_H,
             )  # fmt: skip
-    return found
+    return frozen
 
 
 def freeze_rival(

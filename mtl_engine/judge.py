@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,8 @@ class Judge:
         self._trainer = trainer
         self.splitter = Splitter(trainer.registry, salt)
         self.held_out = HeldOut(trainer.registry, self.splitter, seed)
+        self.answered = evaluate.Answered(self.held_out, trainer)
         self.matrix = Matrix()
-        self._whole: tuple[int, int, Scored] | None = None  # of one step and state of the hold-outs
 
     # -- rows ------------------------------------------------------------------------------------------------
 
@@ -57,20 +57,8 @@ class Judge:
     # -- scores ----------------------------------------------------------------------------------------------
 
     def score(self, tasks: Sequence[str] | None = None) -> Scored:
-        """Scores on the judge rows now; of all tasks they are computed once for a step."""
-        trainer = self._trainer
-        if tasks is not None:
-            return self._scored(tasks)
-        here = (trainer.step_count, self.held_out.changes)
-        if self._whole is None or self._whole[:2] != here:
-            self._whole = (*here, self._scored(None))
-        return self._whole[2]
-
-    def _scored(self, tasks: Iterable[str] | None) -> Scored:
-        trainer = self._trainer
-        return evaluate.score(
-            self.held_out, trainer.registry, trainer.model, trainer.weights(), tasks
-        )
+        """Scores of some tasks (default: all) on the judge rows now."""
+        return evaluate.score(self.answered, tasks)
 
     def row(self, scored: Scored) -> Json:
         """A row of the accuracy matrix, named after the phase that is ending."""
@@ -87,8 +75,7 @@ class Judge:
 
     def freeze(self) -> dict[str, FrozenTask]:
         """The judge rows of now with the errors of the weights that would be published now."""
-        trainer = self._trainer
-        return frozen.freeze(self.held_out, trainer.registry, trainer.model, trainer.weights())
+        return frozen.freeze(self.answered)
 
     def freeze_snapshot(self, path: str | Path) -> dict[str, FrozenTask]:
         """The same for a snapshot on the disk that nothing was frozen with."""

@@ -55,6 +55,8 @@ class Paired:
     spread: float  # standard error of the loss was - score
     chance: float  # at most this probability of such a loss if gains and losses of a row were equally likely
     gain_chance: float  # and of such a gain
+    worse: int = 0  # rows whose error is larger now
+    better: int = 0  # and smaller
 
     @property
     def loss(self) -> float:
@@ -113,7 +115,9 @@ def compare(was_H: Array, now: RowErrors, answered_H: Array | None = None) -> Pa
     loss_H = weight_H * (now.error_H - was_H - more_H * ratio) / size
     spread = float(np.sqrt(((loss_H - loss_H.mean()) ** 2).sum()))
     was, rows = 1.0 - ratio, int(np.count_nonzero(weight_H))
-    return Paired(rows, was, score, spread, chance(loss_H), chance(-loss_H))
+    flipped = np.sign(now.error_H - was_H)[weight_H > 0]
+    worse, better = int((flipped > 0).sum()), int((flipped < 0).sum())
+    return Paired(rows, was, score, spread, chance(loss_H), chance(-loss_H), worse, better)
 
 
 def chance(loss_H: Array) -> float:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mtl_engine import snapshot
 from mtl_engine.calibration import AS_TRAINED, Bins, Calibration
-from mtl_engine.evaluate import outputs
-from mtl_engine.heldout import HeldOut
+from mtl_engine.evaluate import Answered
 from mtl_engine.registry import Task
+from mtl_engine.scorecard import scorecard
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Target
 
@@ -25,9 +25,9 @@ _DIGITS = 6
 class Probabilities:
     """Of an engine's model as it is now; nothing is kept, all are pure functions of the engine's state."""
 
-    def __init__(self, trainer: Trainer, held_out: HeldOut) -> None:
+    def __init__(self, trainer: Trainer, answered: Answered) -> None:
         self._trainer = trainer
-        self._held_out = held_out
+        self._answers = answered
 
     def predict(self, name: str, z_BC: Tensor) -> Any:
         """Answers to outputs, as the task's `decision` has it."""
@@ -78,14 +78,24 @@ class Probabilities:
             "ece": _error(after, name),
         }
 
+    def scorecards(self) -> Json:
+        """Every task seen on its judge rows, with the calibration that it would be published with."""
+        cards: Json = {}
+        for name, task in self._trainer.registry.tasks.items():
+            known = self._answers.of(name)
+            if known is not None:
+                sample, z_HC = known
+                cards[name] = scorecard(task.kind, z_HC, sample.target, self.calibration(name))
+        return cards
+
     def _answered(self, task: Task, kind: str) -> tuple[Tensor, Target]:
         """Outputs for a task's held-out rows of one kind; if there are none, for no rows."""
-        trainer, name = self._trainer, task.spec.name
-        if not self._held_out.count(name, kind):
-            columns = trainer.model.columns(name)
+        known = self._answers.of(task.spec.name, kind)
+        if known is None:
+            columns = self._trainer.model.columns(task.spec.name)
             return torch.zeros(0, columns), task.kind.check(None, None, None, 0)[0]
-        sample = self._held_out.sample(name, kind)
-        return outputs(trainer.model, trainer.weights(), name, sample.rows), sample.target
+        sample, z_HC = known
+        return z_HC, sample.target
 
 
 def _error(bins: Bins, name: str) -> Json:

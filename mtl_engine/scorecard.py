@@ -36,6 +36,19 @@ def scorecard(
     return {**found, "calibration": None if bins is None else _calibrated(bins, calibration, kind)}
 
 
+def brief(kind: TaskType, z_HC: Tensor, target: Target) -> Json:
+    """The class with the lowest recall, and in words which classes are never answered, if any."""
+    if not isinstance(kind, Classification) or not z_HC.shape[1]:
+        return {"worst": None, "collapsed": ""}
+    told = _Classes(kind, z_HC, target).told()
+    gone, worst = told["collapsed_classes"], told["worst"]
+    if not gone:
+        return {"worst": worst, "collapsed": ""}
+    others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    words = f"class {worst['class']}{others} is hardly ever answered (recall {worst['recall']:.2f} on {worst['rows']} rows)"
+    return {"worst": worst, "collapsed": words}
+
+
 class _Classes:
     """Counts of labelled rows by true and answered class; a label that has no column yet is never answered."""
 
