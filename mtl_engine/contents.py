@@ -2,7 +2,7 @@
 
 The hash is a MAC (BLAKE2b with a key, RFC 7693) of a digest of the row. The digest, over all rows of an event at once, is
 multilinear: sum_i k_i w_i mod 2^64 over the row's 32-bit words w with secret keys k (Lemire and Kaser 2014, "Strongly
-universal string hashing is fast"), twice; two rows agree on it with a chance below 2^-64. Whoever does not know the salt
+universal string hashing is fast"), twice; two rows agree on it with a chance of at most 2^-64. Whoever does not know the salt
 can neither compute a hash nor choose rows by it.
 """
 
@@ -18,6 +18,7 @@ from mtl_engine.types import Array, Rows
 
 HASH_BYTES = 8
 _LANES = 2  # of the digest
+_CHUNK_BYTES = 1 << 22  # of rows looked at together: their words take a few times as much
 _SHIFT = np.uint64(11)
 
 
@@ -30,10 +31,16 @@ class Contents:
 
     def of_rows(self, rows: Rows, table: InputTable) -> Array:
         """A hash for every row's content [B]: equal for copies, whichever task, label or event they come with."""
-        words_BW = _words(rows)
-        digest_B2 = words_BW @ _keys(self._key, words_BW.shape[1])
+        size = max(1, _CHUNK_BYTES // max(1, rows.x[:1].nbytes))
+        cuts = [slice(start, start + size) for start in range(0, len(rows), size)]
+        parts = [self._digest(rows if len(cuts) == 1 else rows.take(cut)) for cut in cuts]
+        digest_B2 = parts[0] if len(parts) == 1 else np.concatenate(parts)
         mac = hashlib.blake2b(form(table).encode(), key=self._key, digest_size=HASH_BYTES)
         return _macs(mac, digest_B2.tobytes(), digest_B2.itemsize * _LANES)
+
+    def _digest(self, rows: Rows) -> Array:
+        words_BW = _words(rows)
+        return words_BW @ _keys(self._key, words_BW.shape[1])
 
     def of_copies(self, place: str, row_N: Array) -> Array:
         """A hash for some rows' places: the id of their entry in the log, and their numbers in it."""

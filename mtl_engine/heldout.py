@@ -52,7 +52,10 @@ class Sample:
 
 
 class HeldOut:
-    """For every task and kind a uniform sample of each class's contents, one copy each with its newest label."""
+    """For every task and kind a sample of each class's contents, one copy each with its newest label.
+
+    A content that is not kept is offered again with each of its copies, so what comes often is likelier to be kept.
+    """
 
     def __init__(self, registry: Registry, splitter: Splitter, seed: int) -> None:
         self._registry, self._splitter, self._seed = registry, splitter, seed

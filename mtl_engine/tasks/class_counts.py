@@ -10,7 +10,7 @@ import numpy as np
 from mtl_engine.types import Array, Json
 
 BLOCK_ROWS = 1000
-BLOCKS = 10  # the last of them is being filled, so the recent counts are of 9,000 to 10,000 rows
+BLOCKS = 10  # the last of them is being filled, so the recent counts are of 9,000 to 10,000 rows, and of more if events are large
 
 
 class ClassCounts:
@@ -27,7 +27,7 @@ class ClassCounts:
 
     @property
     def recent_C(self) -> Array:
-        """Of the last 9,000 to 10,000 rows, int64 [C]."""
+        """Of about the last 10,000 rows, int64 [C]; events are never parted, so at most `BLOCKS` of the largest more."""
         return self._recent_KC.sum(0)
 
     def add(self, count_C: Array, rows: int) -> None:

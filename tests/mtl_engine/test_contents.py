@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from mtl_engine import contents
 from mtl_engine.contents import Contents, form, fraction
 from mtl_engine.types import Rows, TaskSpec
 from tests.support.splits import SALT, distinct, numbers, prepared, registry
@@ -39,6 +40,17 @@ def test_copies_have_one_hash_and_other_rows_another() -> None:
 def test_a_row_s_hash_does_not_depend_on_the_rows_around_it() -> None:
     x = distinct(9)
     assert np.array_equal(np.concatenate([raw(x[k : k + 1]) for k in range(9)]), raw(x))
+
+
+def test_large_events_are_looked_at_piece_by_piece_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, length = np.arange(700, dtype=np.uint8).reshape(70, 10), np.arange(70, dtype=np.int32)
+    whole, with_length = raw(x), raw(x, length)
+    for size in (1, 10, 33, 699):
+        monkeypatch.setattr(contents, "_CHUNK_BYTES", size)
+        assert np.array_equal(raw(x), whole)
+        assert np.array_equal(raw(x, length), with_length)
 
 
 @pytest.mark.parametrize("place", [0, 1, 17, 48])
@@ -144,10 +156,10 @@ def test_the_bit_of_the_kind_is_a_fair_coin_among_what_is_held_out() -> None:
 
 
 def test_copies_of_one_content_are_drawn_by_their_place() -> None:
-    contents, row_N = Contents(SALT), np.arange(3000)
-    one = contents.of_copies("5-0", row_N)
-    assert np.array_equal(contents.of_copies("5-0", np.array([7, 2999])), one[[7, 2999]])
-    assert not (contents.of_copies("5-1", row_N) == one).any()
+    of, row_N = Contents(SALT), np.arange(3000)
+    one = of.of_copies("5-0", row_N)
+    assert np.array_equal(of.of_copies("5-0", np.array([7, 2999])), one[[7, 2999]])
+    assert not (of.of_copies("5-1", row_N) == one).any()
     assert not (Contents("other").of_copies("5-0", row_N) == one).any()
     assert abs(float(fraction(one).mean()) - 0.5) < 4 / (12 * 3000) ** 0.5
 

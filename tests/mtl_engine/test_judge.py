@@ -192,3 +192,22 @@ def test_tasks_are_scored_together_up_to_so_many_rows() -> None:
     assert chunks(counts, 600) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
     assert chunks({}, 600) == []
     assert chunks(counts, 10_000) == [list(counts)]
+
+
+def test_a_row_that_is_kept_when_its_content_becomes_large_stays_and_its_copies_are_drawn() -> None:
+    one = made("a", holdout=0.5, classes=(0, 1))
+    x = next(
+        row
+        for row in blobs([0] * 40, 8)[:, None]
+        if one.judge.split(one.prepare("a", row, [0]), "1-0")[1]
+    )
+    for place in range(2, 60):
+        one.judge.split(one.prepare("a", x, [1]), f"{place}-0")
+    kinds = [one.judge.held_out.sample("a", kind) for kind in ("judge", "select")]
+    mine = [sample.take(np.flatnonzero((sample.rows.x == x).all(1))) for sample in kinds]
+    copies = np.concatenate([sample.content_H for sample in mine])
+    assert 10 < len(copies) < 35, (
+        "the one that was kept, and half of the 39 that came after the 20th"
+    )
+    assert len(set(copies.tolist())) == len(copies)
+    assert min(len(sample.id_H) for sample in mine) > 2, "of both kinds"
