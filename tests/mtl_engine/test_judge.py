@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
+from mtl_engine import evaluate
 from mtl_engine.evaluate import outputs
 from mtl_engine.judge import chunks
 from tests.support.engines import blobs, differences, engine, loaded, parts, saved, task
@@ -178,13 +179,24 @@ def test_a_score_is_computed_once_for_a_step_and_anew_when_rows_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = streamed(made("a", holdout=0.3))
-    first = one.judge.score()
-    assert one.judge.score() is first
+    passes: list[str] = []
+    outputs = evaluate.outputs
+
+    def counted(*given: Any) -> Any:
+        passes.append(given[2])
+        return outputs(*given)
+
+    monkeypatch.setattr(evaluate, "outputs", counted)
+    for _ in range(2):
+        one.judge.score()
+        one.judge.freeze()
+    assert len(passes) == 1
     one.hold_out("a", blobs([0]), [0], kind="judge")
-    assert one.judge.score() is not first
-    second = one.judge.score()
+    one.judge.score()
+    assert len(passes) == 2
     streamed(one, 1, 900)
-    assert one.judge.score() is not second
+    one.judge.score()
+    assert len(passes) == 3
 
 
 def test_tasks_are_scored_together_up_to_so_many_rows() -> None:

@@ -85,7 +85,9 @@ def test_a_loss_is_told_with_what_it_is_made_of() -> None:
     d = np.array([0.2, 0.2, 0, -0.2, 0])
     assert found.low == pytest.approx(0.2 - ONE_SIDED_95 * np.sqrt(((d - d.mean()) ** 2).sum()))
     assert found.chance == chance(d)
-    assert found.to_dict().keys() == {"rows", "was", "score", "low", "chance"}
+    assert found.gain_chance == 1.0
+    assert (found.worse, found.better) == (2, 1)
+    assert found.low == pytest.approx(found.loss - ONE_SIDED_95 * found.to_dict()["spread"])
 
 
 def test_rows_weigh_what_they_stand_for_and_those_without_a_label_nothing() -> None:

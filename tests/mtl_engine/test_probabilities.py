@@ -110,7 +110,7 @@ def test_a_snapshot_answers_as_the_engine_does(tmp_path: Path, kind: str) -> Non
         assert model.calibration("a").temperature == 1.0
     else:
         assert (model.predict_proba("a", x) == one.predict_proba("a", x)).all()
-        assert model.calibration("a").rows == 45
+        assert 20 < model.calibration("a").rows < 90
 
 
 def test_a_snapshot_of_before_there_were_probabilities_answers_as_it_did(tmp_path: Path) -> None:
