@@ -136,6 +136,7 @@ class Engine:
 
     def remove_task(self, name: str) -> None:
         """Forget a task: head, replayed rows, hold-outs, labels; rows of other tasks stay."""
+        self.judge.held_out.place()
         task = self._trainer.registry.remove(name)
         staging.forget(self._trainer, name, task.number)
         self.judge.remove_task(name)

@@ -21,11 +21,12 @@ from mtl_engine.registry import Registry, Task
 from mtl_engine.replay_table import ReplayTable, no_outputs
 from mtl_engine.splitting import Splitter
 from mtl_engine.types import Array, Json, Rows, Target
+from mtl_engine.waiting import PHASE, STEP, Waiting, runs
 
 HELD_OUT_ROWS = 500  # of one task and kind, at most
 KINDS = ("select", "judge")  # a row's is bit 0 of its content's hash
+WAITING_ROWS = 256  # that are given their places together
 _PHASES = 100  # phases of one task that are scored apart; later ones count as the last
-_PHASE, _STEP = "@phase", "@step"  # beside a row's labels, as its `CONTENT`
 _NO_LABEL = 1e300
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd; a label's place in an id
 
@@ -63,38 +64,52 @@ class HeldOut:
         self.phases: dict[str, list[str | None]] = {}
         self.changes = 0  # grows with whatever scores depend on
         self._kept: dict[str, Kept] = {}
+        self._waiting: list[Waiting] = []
+        self._num_waiting = 0
 
     @property
     def tasks(self) -> list[str]:
         """Tasks with judge rows, in the order in which they got some."""
+        self.place()
         return [key for key in self.tables if "@" not in key and self.tables[key].num_rows]
 
     def keep(self, rows: Rows, content_B: Array, step: int) -> None:
         """Keep the labelled ones among held-out rows; `content_B` are their hashes, `step` is that of the training."""
+        self.changes += 1
+        phases: dict[str, int] = {}
         for name, target in rows.targets.items():
-            task = self._registry.tasks[name]
-            task.kind.count_held_out(target)
-            labelled = target.labelled()
-            for number, kind in enumerate(KINDS):
-                mine = np.flatnonzero(labelled & ((content_B & 1) == number))
-                if mine.size:
-                    self.changes += 1
-                    self._keep(
-                        task, kind, self._marked(task, rows.take(mine), content_B[mine], step)
-                    )
+            self._registry.tasks[name].kind.count_held_out(target)
+            phases[name] = max(len(self.phases.get(name, ())) - 1, 0)
+        self._waiting.append(Waiting(rows, content_B, step, phases))
+        self._num_waiting += len(rows)
+        if self._num_waiting >= WAITING_ROWS:
+            self.place()
+
+    def place(self) -> None:
+        """Give the rows that wait their places: many at once cost little more than few, and the outcome is the same."""
+        waiting, self._waiting, self._num_waiting = self._waiting, [], 0
+        for run in runs(waiting):
+            for name, target in run.rows.targets.items():
+                task, labelled = self._registry.tasks[name], target.labelled()
+                for number, kind in enumerate(KINDS):
+                    mine = np.flatnonzero(labelled & ((run.content_B & 1) == number))
+                    if mine.size:
+                        self._keep(task, kind, run.marked(name, mine))
 
     def sample(self, task: str, kind: str = "judge") -> Sample:
         """A task's rows of one kind; LookupError if there are none."""
+        self.place()
         table = self.tables[_key(task, kind)]
         slot_H = table.slots.used()
         x, length_H, targets = table.batch(slot_H)
         target, content_H = targets[task], targets[CONTENT].y
-        phase_H, step_H = targets[_PHASE].y, targets[_STEP].y
+        phase_H, step_H = targets[PHASE].y, targets[STEP].y
         rows = Rows(self._registry[task].table or "", x.numpy(), length_H)
         return Sample(rows, target, phase_H, step_H, _ids(content_H, target), content_H)
 
     def count(self, task: str, kind: str = "judge") -> int:
         """How many rows of one kind a task has."""
+        self.place()
         table = self.tables.get(_key(task, kind))
         return 0 if table is None else table.num_rows
 
@@ -125,18 +140,6 @@ class HeldOut:
             table = self._registry[key.partition("@")[0]].table
             if table is not None:
                 self._splitter.settle_beyond(self._kept_in(key).slot_of, table)
-
-    def _marked(self, task: Task, rows: Rows, content_B: Array, step: int) -> Rows:
-        """Rows with one task's labels and what is kept beside them."""
-        name = task.spec.name
-        phase_B = np.full(len(rows), max(len(self.phases.get(name, ())) - 1, 0), np.int32)
-        targets = {
-            name: rows.targets[name],
-            _PHASE: Target(phase_B),
-            _STEP: Target(np.full_like(phase_B, step)),
-            CONTENT: Target(content_B),
-        }
-        return Rows(rows.table, rows.x, rows.length, targets)
 
     def _keep(self, task: Task, kind: str, rows: Rows) -> None:
         """Offer new contents; a known one only counts if its label is another, and then that one is kept.
@@ -198,6 +201,7 @@ class HeldOut:
         return ReplayTable(f"holdout:{key}", HELD_OUT_ROWS, Balanced(), self._seed, place)
 
     def state(self) -> tuple[Json, dict[str, Any]]:
+        self.place()
         phases = {name: list(names) for name, names in self.phases.items()}
         meta: Json = {"phases": phases, "tables": {}}
         arrays: dict[str, Any] = {}
@@ -208,6 +212,7 @@ class HeldOut:
         return meta, arrays | {f"@split.{name}": value for name, value in mine.items()}
 
     def segments(self) -> dict[str, tuple[int, dict[str, Tensor]]]:
+        self.place()
         return {
             f"{key}.{name}": segment
             for key, table in self.tables.items()
@@ -220,6 +225,7 @@ class HeldOut:
         self.changes += 1
         self.phases = {name: list(names) for name, names in meta["phases"].items()}
         self.tables, self._kept = {}, {}
+        self._waiting, self._num_waiting = [], 0
         for key, saved in meta["tables"].items():
             table = self.tables[key] = self._made(key)
             table.load_state(saved, _below(key, arrays), _below(key, segments))

@@ -294,6 +294,7 @@ def test_a_task_removed_and_added_again_begins_with_nothing() -> None:
     of = one._registry  # pyright: ignore[reportPrivateUsage]
     one.enter("a", "first")
     keep(one, X[:30], [0] * 30)
+    one.place()
     of.remove("a")
     one.remove_task("a")
     assert (one.tasks, one.count("a"), one.phases) == ([], 0, {})
