@@ -238,12 +238,10 @@ class Bins:
         rows = len(self.p_HB)
         if self.error() is None:
             return None
-        count_DH = np.stack(
-            [
-                np.bincount(rng.integers(seed, purpose, draw, rows, rows), minlength=rows)
-                for draw in range(_DRAWS)
-            ]
-        )
+        row_DH = rng.integers(seed, purpose, 0, _DRAWS * rows, rows).reshape(_DRAWS, rows)
+        place_N = (row_DH + np.arange(_DRAWS)[:, None] * rows).ravel()
+        count_DH = np.bincount(place_N, minlength=_DRAWS * rows).reshape(_DRAWS, rows)
+        count_DH = count_DH.astype(np.float64)  # products of whole numbers take the slow way
         off_D = np.abs(count_DH @ (self.p_HB - self.hit_HB)).sum(1)
         error_D = off_D / np.maximum(count_DH @ self.weight_HB.sum(1), 1e-300)
         low, high = np.quantile(error_D, (0.025, 0.975)).tolist()
