@@ -42,7 +42,7 @@ class Learned:
         guard = machine.guard
         fallen = {part: {**fall, "at": moment(fall["at"])} for part, fall in guard.fallen.items()}
         self.guard = {"since": guard.since, "fallen": fallen}
-        self.senders = machine.senders_report()
+        self.senders = machine.judgement.senders_report()
         if machine.engine.matrix_rows is not self._rows:
             self._rows = machine.engine.matrix_rows
             self.matrix = _shown(machine.engine.matrix(present=False))

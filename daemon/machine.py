@@ -13,29 +13,28 @@ from typing import TYPE_CHECKING
 from daemon.batcher import Batcher
 from daemon.dedup import Ring
 from daemon.errors import BadEvent
-from daemon.evaluation import Evaluation
 from daemon.events import parse
 from daemon.guard import Guard
 from daemon.identity import event_key
+from daemon.judgement import Judgement
 from daemon.outbox import Outbox, dead_letter, declared_rows
 from daemon.phases import Phases
 from daemon.prepared import prepared
 from daemon.senders import SenderNames
 from daemon.types import Counters
 from mtl_engine.errors import BadRows, EngineError
-from mtl_engine.senders import suspects
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from torch import Tensor
 
     from daemon.config import Stream
+    from daemon.evaluation import Evaluation
     from daemon.types import Entry, Envelope, Json, Limits, Payload
     from mtl_engine.engine import Engine
-    from mtl_engine.evaluate import Scored
     from mtl_engine.types import Rows
 
 OWN_SOURCE = b"mtld"  # of the decisions that the daemon writes into its own log
@@ -52,7 +51,6 @@ class LogMachine:
         self, engine: Engine, stream: Stream, limits: Limits, guard: Guard | None = None, phases: Phases | None = None
     ) -> None:  # fmt: skip
         self.engine = engine
-        self.guard = guard if guard is not None else Guard(min_rows=1)
         self.phases = phases if phases is not None else Phases()
         engine.watch(self.phases.drift)
         self.batcher = Batcher(stream.batch_size, "task" if stream.mix == "task" else "log")
@@ -60,13 +58,20 @@ class LogMachine:
         self.outbox = Outbox()
         self.counters = Counters()
         self.senders = SenderNames()
+        self.judgement = Judgement(engine, guard or Guard(min_rows=1), self.senders)
         self.rereading = False  # entries known from before a regression do not count as duplicates
         self.last_switch: Json = {}
-        self.evaluation = Evaluation()
-        self.accepted: dict[str, str] = {}  # by task: the entry at which its level was accepted
         self.entry_id = ""  # where in the log it stands
         self.last_losses: Mapping[str, Tensor] = {}  # of the last step, on the device
         self._limits = limits
+
+    @property
+    def guard(self) -> Guard:
+        return self.judgement.guard
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.judgement.evaluation
 
     # -- the two moves -------------------------------------------------------------------------------------
 
@@ -137,10 +142,10 @@ class LogMachine:
         """End the phase: train what is pending, freeze the teacher, score every hold-out, move the focus."""
         self._known(task)
         self.flush()
-        scored = self._score()
+        scored = self.judgement.score(self.entry_id)
         self.engine.switch_task(task, phase, scored)
         self.phases.begin(task)
-        self.guard.switched(scored, self._tolerances(), self.entry_id, self.engine.step_count)
+        self.judgement.switched(scored, self.entry_id)
         here = {"task": task, "phase": phase, "step": self.engine.step_count}
         self.last_switch = {**here, "scores": scored.primary}
         self._journal("task_switched", self.last_switch)
@@ -158,9 +163,7 @@ class LogMachine:
         self.flush()
         self.engine.remove_task(task)
         self.phases.forget(task)
-        self.guard.forget(task)
-        self.evaluation.forget(task)
-        self.accepted.pop(task, None)
+        self.judgement.forget(task)
         self._journal("task_retired", {"task": task})
 
     def control(self, kind: str, detail: Json) -> None:
@@ -168,11 +171,12 @@ class LogMachine:
         if kind == "flush":
             self.flush()
         elif kind == "evaluate":
-            self._evaluate(str(detail.get("tasks") or ""))
+            self.judgement.evaluate(self.entry_id, str(detail.get("tasks") or ""))
+            self._tell_guard()
         elif kind == "phase":
             self._begin_phase(str(detail.get("task")), str(detail.get("phase")))
         elif kind == "accept":
-            self._accept(str(detail.get("task")))
+            self._accept(str(detail.get("task")), str(detail.get("at")), str(detail.get("proof")))
         else:
             allowed = "allowed are 'flush', 'evaluate', 'phase' and 'accept'"
             told = f"control kind {kind!r} is not known, {allowed} (detail: {detail})"
@@ -211,33 +215,13 @@ class LogMachine:
             self._journal("drift_detected", {"task": task, "phase": phase, **found})
             self.switch_task(task, phase)
 
-    def _evaluate(self, tasks: str) -> None:
-        """Score these tasks, named with commas between them, or all; those that are gone meanwhile are passed over."""
-        names = [name for name in tasks.split(",") if name in self.engine.tasks] if tasks else None
-        scored = self._score(names)
-        self.guard.evaluated(scored, self._tolerances(), self.entry_id, self.engine.step_count)
-        self._tell_guard()
-
-    def _accept(self, task: str) -> None:
-        """The operator takes a task's present level as the measure: for the guard, and for the gate's next verdict."""
+    def _accept(self, task: str, at: str, proof: str) -> None:
         self._known(task)
-        self.guard.accept(task)
-        self.accepted[task] = self.entry_id
+        self.judgement.accept(task, at, proof, self.entry_id)
         self._journal("level_accepted", {"task": task})
 
-    def _score(self, tasks: Sequence[str] | None = None) -> Scored:
-        """Score judge rows; what is pending stays pending, since scoring changes nothing that is learned."""
-        scored = self.engine.judge.score(tasks)
-        self.evaluation.scored(scored, self.entry_id, self.engine.step_count)
-        return scored
-
-    def _tolerances(self) -> dict[str, float]:
-        return {name: task.tolerance for name, task in self.engine.tasks.items()}
-
     def _tell_guard(self) -> None:
-        report = self.senders_report() if self.guard.fallen else {}
-        self.guard.name_senders({task: suspects(of, alone=True) for task, of in report.items()})
-        for kind, detail in self.guard.news():
+        for kind, detail in self.judgement.news():
             self._journal(kind, detail)
 
     def _known(self, task: str) -> None:
@@ -264,25 +248,19 @@ class LogMachine:
     def _journal(self, kind: str, detail: Json) -> None:
         self.outbox.add("journal", {"kind": kind, "detail": detail})
 
-    def senders_report(self) -> dict[str, dict[str, Json]]:
-        """By task and sender: `score` and `rows` of what was looked at before it was trained on."""
-        return self.senders.named(self.engine.senders())
-
     # -- state -----------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, np.ndarray], Json]:
         """Everything but the engine and the ring: arrays, and JSON that is a function of the log."""
         arrays, pending = self.batcher.state()
         watched, phases = self.phases.state()
-        guarded, guard = self.guard.state()
-        return arrays | watched | guarded, {
+        judged, judgement = self.judgement.state()
+        return arrays | watched | judged, {
             "pending": pending,
             "counters": asdict(self.counters),
             "ring_added": self.ring.added,
             "last_switch": self.last_switch,
-            "evaluation": self.evaluation.state(),
-            "accepted": dict(self.accepted),
-            "guard": guard,
+            **judgement,
             "phases": phases,
             "senders": self.senders.state(),
         }
@@ -291,8 +269,6 @@ class LogMachine:
         self.batcher.load_state(arrays, meta["pending"])
         self.counters = Counters(**meta["counters"])
         self.last_switch = meta["last_switch"]
-        self.evaluation.load_state(meta.get("evaluation", {}))
-        self.accepted = dict(meta.get("accepted", {}))
-        self.guard.load_state(arrays, meta["guard"])
+        self.judgement.load_state(arrays, meta)
         self.phases.load_state(arrays, meta["phases"])
         self.senders.load_state(meta.get("senders", ()))

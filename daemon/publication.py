@@ -99,7 +99,7 @@ class Publication:
         waived: list[str] = []
         try:
             self._follow(machine)
-            champions, bests, waived = measures.meet(engine.judge, machine.accepted)
+            champions, bests, waived = measures.meet(engine.judge, machine.judgement.accepted)
         except (DaemonError, EngineError) as error:
             held = f"the champion cannot be read ({error}); see `mtld snapshot verify champion`"
         candidate = gate.Candidate(

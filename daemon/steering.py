@@ -163,7 +163,12 @@ class Steering:
         tasks = self._loop.machine.engine.tasks
         if task not in tasks:
             raise Refused(f"no task {task!r}; there are {', '.join(tasks) or 'none'}")
-        return {"task": task, "appended": self._loop.decide("accept", task=task)}
+        at = self._loop.reader.position.id
+        proof = self._loop.machine.judgement.acceptance(task, at)
+        return {
+            "task": task,
+            "appended": self._loop.decide("accept", task=task, at=at, proof=proof),
+        }
 
     def roll_back(self, request: Request) -> Json | None:
         """Plan it, or have it done before the next entry is read; answered once it is durable."""
