@@ -16,9 +16,9 @@ def lines(*files: Path) -> int:
 @pytest.mark.parametrize(
     ("part", "patterns", "budget"),
     [
-        ("engine", ["mtl_engine/**/*.py", "mtld/*.py"], 10_400),
-        ("daemon", ["daemon/*.py"], 8_600),
-        ("command line", ["daemon/commands/**/*.py"], 4_800),
+        ("engine", ["mtl_engine/**/*.py", "mtld/*.py"], 10_900),
+        ("daemon", ["daemon/*.py"], 9_200),
+        ("command line", ["daemon/commands/**/*.py"], 4_900),
         ("families, page and demo", ["daemon/[!c]*/**/*.py"], 5_200),
     ],
 )
