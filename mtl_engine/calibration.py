@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -238,11 +239,17 @@ class Bins:
         rows = len(self.p_HB)
         if self.error() is None:
             return None
-        row_DH = rng.integers(seed, purpose, 0, _DRAWS * rows, rows).reshape(_DRAWS, rows)
-        place_N = (row_DH + np.arange(_DRAWS)[:, None] * rows).ravel()
-        count_DH = np.bincount(place_N, minlength=_DRAWS * rows).reshape(_DRAWS, rows)
-        count_DH = count_DH.astype(np.float64)  # products of whole numbers take the slow way
+        count_DH = _drawn(seed, purpose, rows)
         off_D = np.abs(count_DH @ (self.p_HB - self.hit_HB)).sum(1)
         error_D = off_D / np.maximum(count_DH @ self.weight_HB.sum(1), 1e-300)
         low, high = np.quantile(error_D, (0.025, 0.975)).tolist()
         return [low, high]
+
+
+@lru_cache(maxsize=8)
+def _drawn(seed: int, purpose: str, rows: int) -> Array:
+    """How often each row is drawn with replacement, float64 [D, H]: the same for all samples of so many rows."""
+    row_DH = rng.integers(seed, purpose, 0, _DRAWS * rows, rows).reshape(_DRAWS, rows)
+    place_N = (row_DH + np.arange(_DRAWS)[:, None] * rows).ravel()
+    count_DH = np.bincount(place_N, minlength=_DRAWS * rows).reshape(_DRAWS, rows)
+    return count_DH.astype(np.float64)  # products of whole numbers take the slow way

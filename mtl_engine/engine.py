@@ -269,11 +269,10 @@ class Engine:
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
-        tensors, tasks, probabilities = self._probabilities.stage_snapshot()
+        tensors, tasks, seen = self._probabilities.stage_snapshot()
         scores = self.judge.score().scores
         told = {"weights": self.weights, "step": self.step_count, "scores": scores}
-        cards = self._probabilities.scorecards()
-        return tensors, tasks, {**told, "probabilities": probabilities, "scorecards": cards}
+        return tensors, tasks, {**told, **seen}
 
     def snapshot(self, path: str | Path) -> Json:
         """Write a frozen model for users into the new folder `path`; returns its manifest."""

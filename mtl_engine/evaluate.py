@@ -80,7 +80,7 @@ class Answered:
     def of(self, task: str, kind: str = "judge") -> tuple[Sample, Tensor] | None:
         """A task's rows of one kind and the outputs for them; None without rows or head."""
         trainer = self._trainer
-        if not self.held_out.count(task, kind) or not trainer.model.columns(task):
+        if not self.held_out.count(task, kind) or not self.has_head(task):
             return None
         here = (trainer.step_count, self.held_out.changes)
         if here != self._here:
@@ -90,6 +90,25 @@ class Answered:
             z_HC = outputs(trainer.model, trainer.weights(), task, sample.rows)
             self._known[task, kind] = (sample, z_HC)
         return self._known[task, kind]
+
+    def has_head(self, task: str) -> bool:
+        """Whether the task can be answered at all."""
+        return bool(self._trainer.model.columns(task))
+
+    def to(self, task: str, rows: Rows, content_H: Array) -> Tensor:
+        """Outputs for rows of the task that may be among its judge rows, which are not computed again: mostly all are."""
+        trainer, known = self._trainer, self.of(task)
+        if known is None:
+            return outputs(trainer.model, trainer.weights(), task, rows)
+        sample, z_SC = known
+        _, here_N, there_N = np.intersect1d(content_H, sample.content_H, return_indices=True)
+        z_HC = z_SC.new_empty(len(rows), z_SC.shape[1])
+        z_HC[torch.from_numpy(here_N)] = z_SC[torch.from_numpy(there_N)]
+        rest_N = np.setdiff1d(np.arange(len(rows)), here_N)
+        if rest_N.size:
+            fresh_NC = outputs(trainer.model, trainer.weights(), task, rows.take(rest_N))
+            z_HC[torch.from_numpy(rest_N)] = fresh_NC
+        return z_HC
 
 
 def score(answered: Answered, tasks: Iterable[str] | None = None) -> Scored:

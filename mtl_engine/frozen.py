@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mtl_engine.evaluate import Answered, outputs
 from mtl_engine.heldout import HeldOut
@@ -32,6 +31,7 @@ class FrozenTask:
     target: Target
     error_H: Array
     weight_H: Array
+    content_H: Array  # the rows' hashes
     answered_H: Array | None = None  # as in `RowErrors`
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class FrozenTask:
     def to_arrays(self) -> tuple[dict[str, Array], Json]:
         """Arrays by name and the JSON beside them, for a checkpoint."""
         arrays, told = replace(self.rows, targets={"": self.target}).to_arrays()
-        arrays |= {"error": self.error_H, "row_weight": self.weight_H}
+        arrays |= {"error": self.error_H, "row_weight": self.weight_H, "content": self.content_H}
         if self.answered_H is not None:
             arrays["answered"] = self.answered_H
         meta = {"number": self.number, "metric": self.metric, "known": self.known, "rows": told}
@@ -51,7 +51,7 @@ class FrozenTask:
         rows = Rows.from_arrays(arrays, meta["rows"])
         return cls(
             int(meta["number"]), str(meta["metric"]), dict(meta["known"]), replace(rows, targets={}),
-            rows.targets[""], arrays["error"], arrays["row_weight"], arrays.get("answered"),
+            rows.targets[""], arrays["error"], arrays["row_weight"], arrays["content"], arrays.get("answered"),
         )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def freeze(answered: Answered) -> dict[str, FrozenTask]:
             errors = task.kind.row_errors(z_HC, sample.target, metric)
             frozen[name] = FrozenTask(
                 task.number, metric, task.kind.known(), sample.rows, sample.target,
-                errors.error_H, errors.weight_H, errors.answered_H,
+                errors.error_H, errors.weight_H, sample.content_H, errors.answered_H,
             )  # fmt: skip
     return frozen
 
@@ -90,22 +90,20 @@ def freeze_rival(
         found[name] = FrozenTask(
             task.number, metric, other.known(), sample.rows,
             task.kind.renamed(sample.target, task.kind.known(), other.known()),
-            errors.error_H, errors.weight_H, errors.answered_H,
+            errors.error_H, errors.weight_H, sample.content_H, errors.answered_H,
         )  # fmt: skip
     return found
 
 
-def meet(
-    frozen: FrozenTask, name: str, registry: Registry, model: Model, weights: Mapping[str, Tensor]
-) -> Paired | None:
-    """A model against the one that rows were frozen with; None if the task is another one now, or its rows look different."""
-    task = registry.tasks.get(name)
+def meet(frozen: FrozenTask, name: str, answered: Answered) -> Paired | None:
+    """The present weights against those that rows were frozen with; None if the task is another one now, or has other rows."""
+    task = answered.registry.tasks.get(name)
     if task is None or task.number != frozen.number or task.table != frozen.rows.table:
         return None
-    if not model.columns(name) or not len(frozen):
+    if not answered.has_head(name) or not len(frozen):
         return None
     kind = task.kind
-    z_HC = kind.among(outputs(model, weights, name, frozen.rows), frozen.known)
+    z_HC = kind.among(answered.to(name, frozen.rows, frozen.content_H), frozen.known)
     target = kind.renamed(frozen.target, frozen.known, kind.known())
     now = kind.row_errors(z_HC, target, frozen.metric)
     now = replace(now, weight_H=frozen.weight_H)

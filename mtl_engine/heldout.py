@@ -168,9 +168,15 @@ class HeldOut:
         """Another copy of a content that is kept: the row takes its place if its label is another."""
         table, kept, name = self.tables[key], self._kept_in(key), task.spec.name
         slot = kept.slot_of[content]
-        if not _same(row.targets[name], table.targets[name].take(np.array([slot]))):
-            kept.remove(table, slot)
-            self._offer(task, key, row, certain=True)
+        slot_N = np.array([slot])
+        before = table.targets[name].take(slot_N)
+        if _same(row.targets[name], before):
+            return
+        if task.kind.group_B(before)[0] == task.kind.group_B(row.targets[name])[0]:
+            table.keep(row, slot_N, np.zeros(1, np.int64), no_outputs)
+            return
+        kept.remove(table, slot)
+        self._offer(task, key, row, certain=True)
 
     def _offer(self, task: Task, key: str, rows: Rows, *, certain: bool) -> None:
         """Offer rows of new contents; `certain` that the one row is kept, in the place of another of its class if need be."""

@@ -87,17 +87,13 @@ class Judge:
 
     def meet(self, rows_of: Mapping[str, FrozenTask]) -> dict[str, Paired]:
         """The present model against the one that rows were frozen with, for every task that both can answer."""
-        trainer = self._trainer
-        met: dict[str, Paired] = {}
-        for name, rows in rows_of.items():
-            paired = frozen.meet(rows, name, trainer.registry, trainer.model, trainer.weights())
-            if paired is not None:
-                met[name] = paired
-        return met
+        met = {name: frozen.meet(rows, name, self.answered) for name, rows in rows_of.items()}
+        return {name: paired for name, paired in met.items() if paired is not None}
 
     def counts(self) -> dict[str, int]:
-        """Judge rows by task."""
-        return {name: self.held_out.count(name) for name in self.held_out.tasks}
+        """Judge rows by task, of those that can be scored."""
+        columns = self._trainer.model.columns
+        return {name: self.held_out.count(name) for name in self.held_out.tasks if columns(name)}
 
     def remove_task(self, name: str) -> None:
         self.held_out.remove_task(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,12 +53,14 @@ class Probabilities:
         return task.kind.calibrated(z_HC, target, lacks)
 
     def stage_snapshot(self) -> tuple[dict[str, Tensor], Json, Json]:
-        """What `snapshot.stage` gives, and for the manifest how far off the probabilities are on judge rows, by task."""
+        """What `snapshot.stage` gives, and for the manifest the `probabilities` and `scorecards` of the judge rows, by task."""
         trainer, model = self._trainer, self._trainer.model
-        found = {name: self.calibration(name) for name in model.table_of if model.columns(name)}
-        told = {name: self._told(name, one) for name, one in found.items()}
-        tensors, tasks = snapshot.stage(model, trainer.weights(), trainer.registry, found)
-        return tensors, tasks, {name: entry for name, entry in told.items() if entry is not None}
+        fitted = {name: self.calibration(name) for name in model.table_of if model.columns(name)}
+        told = {name: self._told(name, calibration) for name, calibration in fitted.items()}
+        tensors, tasks = snapshot.stage(model, trainer.weights(), trainer.registry, fitted)
+        probabilities = {name: entry for name, entry in told.items() if entry is not None}
+        cards = self.scorecards(fitted)
+        return tensors, tasks, {"probabilities": probabilities, "scorecards": cards}
 
     def _told(self, name: str, calibration: Calibration) -> Json | None:
         task = self._trainer.registry[name]
@@ -74,18 +77,19 @@ class Probabilities:
             "temperature": calibration.temperature,
             "select_rows": calibration.rows,
             "judge_rows": int(target.labelled().sum()),
-            "ece_before": _error(before, name),
-            "ece": _error(after, name),
+            "ece_before": _error(before),
+            "ece": _error(after),
         }
 
-    def scorecards(self) -> Json:
-        """Every task seen on its judge rows, with the calibration that it would be published with."""
+    def scorecards(self, fitted: Mapping[str, Calibration] | None = None) -> Json:
+        """Every task seen on its judge rows, with the calibrations that it is published with (default: as of now)."""
         cards: Json = {}
         for name, task in self._trainer.registry.tasks.items():
             known = self._answers.of(name)
             if known is not None:
                 sample, z_HC = known
-                cards[name] = scorecard(task.kind, z_HC, sample.target, self.calibration(name))
+                calibration = self.calibration(name) if fitted is None else fitted[name]
+                cards[name] = scorecard(task.kind, z_HC, sample.target, calibration)
         return cards
 
     def _answered(self, task: Task, kind: str) -> tuple[Tensor, Target]:
@@ -98,8 +102,8 @@ class Probabilities:
         return z_HC, sample.target
 
 
-def _error(bins: Bins, name: str) -> Json:
-    error, interval = bins.error(), bins.interval(0, f"calibration:{name}")
+def _error(bins: Bins) -> Json:
+    error, interval = bins.error(), bins.interval(0, "calibration")
     if error is None or interval is None:
         return {"value": None, "interval": None}
     return {"value": round(error, _DIGITS), "interval": [round(end, _DIGITS) for end in interval]}

@@ -33,7 +33,7 @@ def scorecard(
     if isinstance(kind, Classification) and z_HC.shape[1]:
         found |= _Classes(kind, z_HC, target).told()
     bins = kind.reliability(calibration.moved(z_HC), target, of_stream=True)
-    return {**found, "calibration": None if bins is None else _calibrated(bins, calibration, kind)}
+    return {**found, "calibration": None if bins is None else _calibrated(bins, calibration)}
 
 
 def brief(kind: TaskType, z_HC: Tensor, target: Target) -> Json:
@@ -130,7 +130,7 @@ class _Classes:
         return {"collapsed": collapsed, "collapsed_classes": gone if collapsed else []}
 
 
-def _calibrated(bins: Bins, calibration: Calibration, kind: TaskType) -> Json:
+def _calibrated(bins: Bins, calibration: Calibration) -> Json:
     p_B, hit_B, weight_B = (part.sum(0) for part in (bins.p_HB, bins.hit_HB, bins.weight_HB))
     rows_B = (bins.weight_HB > 0).sum(0)
     filled = np.flatnonzero(weight_B > 0).tolist()
@@ -144,7 +144,7 @@ def _calibrated(bins: Bins, calibration: Calibration, kind: TaskType) -> Json:
             for b in filled
         ],
         "ece": bins.error(),
-        "interval": bins.interval(0, f"calibration:{kind.name}"),
+        "interval": bins.interval(0, "calibration"),
         "temperature": calibration.temperature,
     }
 
