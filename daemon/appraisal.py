@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from daemon.machine import LogMachine
     from daemon.types import Json
 
-CARDS = 100  # tasks that are told class by class where none is named; the others in brief
+CARDS = 24  # tasks that are told class by class: with the longest labels 4 MiB; the others in brief
 MATRIX_ROWS = 32  # of the accuracy matrix, the newest
 _BRIEF = ("worst", "collapsed")  # of a scorecard
 
@@ -36,9 +36,9 @@ def appraise(machine: LogMachine) -> Json:
 
 
 def narrowed(found: Json, tasks: Iterable[object]) -> Json:
-    """An answer of bounded size: whole scorecards of the named tasks, or of the first `CARDS` where none is named."""
+    """An answer of bounded size: whole scorecards of the first `CARDS` tasks, of those that are named if any is."""
     cards = cast("dict[str, Json]", found["scorecards"])
-    whole = set(map(str, tasks)) or set(list(cards)[:CARDS])
+    whole = (list(map(str, tasks)) or list(cards))[:CARDS]
     told = {
         name: card if name in whole else {key: card[key] for key in _BRIEF}
         for name, card in cards.items()
