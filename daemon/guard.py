@@ -114,6 +114,24 @@ class Guard:
             return [("guard_fell", {"since": self.since, "parts": dict(self.fallen)})]
         return [("guard_recovered", {"since": self.since})] if self.has_recovered else []
 
+    def flipped(self, scored: Scored) -> Json:
+        """By part: on how many common rows the errors became larger since its base (`worse`), and smaller (`better`)."""
+        found: Json = {}
+        for name, part in scored.parts.items():
+            base = self.base.get(name)
+            paired = base and base.rows.compare(part.id_H, part.errors, 1)
+            if base and paired:
+                found[name] = {
+                    "task": part.task,
+                    "step": base.step,
+                    "rows": paired.rows,
+                    "worse": paired.worse,
+                    "better": paired.better,
+                    "was": paired.was,
+                    "is": paired.score,
+                }
+        return found
+
     def accept(self, task: str) -> None:
         """What the task is at its next evaluation is its measure from then on."""
         for name in [name for name, base in self.base.items() if base.task == task]:

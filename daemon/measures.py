@@ -54,10 +54,9 @@ class Measures:
         keep = {*newest, *named, *([] if self.champion is None else [self.champion])}
         for other in [other for other in self._frozen if other not in keep]:
             frozen = self._frozen[other]
-            frozen.tasks = {
-                n: rows for n, rows in frozen.tasks.items() if self.best.get(n) == other
-            }
-            frozen.number += 1
+            left = {n: rows for n, rows in frozen.tasks.items() if self.best.get(n) == other}
+            frozen.number += len(left) < len(frozen.tasks)
+            frozen.tasks = left
             if not frozen.tasks:
                 del self._frozen[other]
 

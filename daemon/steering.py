@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from daemon import rollback
+from daemon.appraisal import appraise, narrowed
 from daemon.errors import Refused
 from daemon.identity import FIRST_ID, id_tuple
 from daemon.rollback import Plan
@@ -34,7 +35,6 @@ DRAIN_TRIES = (
 )
 # Judge rows that one decision to evaluate scores, but one task at least; training goes on after it.
 SCORED_ROWS = 500
-MATRIX_ROWS = 32  # of the accuracy matrix in an answer, the newest
 
 
 class Steering:
@@ -217,14 +217,12 @@ class Steering:
         return told
 
     def evaluate(self, request: Request) -> Json | None:
-        """Score every hold-out (at most 500 rows a task) now, once for all who ask at the same place; changes nothing."""
-        del request
-        engine = self._loop.machine.engine
-        here = (self._loop.process.epoch, self._loop.reader.position.id, engine.step_count)
+        """Score every hold-out now, once for all who ask at the same place; changes nothing."""
+        machine = self._loop.machine
+        here = (self._loop.process.epoch, self._loop.reader.position.id, machine.engine.step_count)
         if here != self._reported_at:
-            self._report, self._reported_at = engine.report(), here
-            self._report["matrix"]["rows"] = self._report["matrix"]["rows"][-MATRIX_ROWS:]
-        return self._report
+            self._report, self._reported_at = appraise(machine), here
+        return narrowed(self._report, request.args.get("tasks", ()))
 
     def tasks(self, request: Request) -> Json | None:
         del request

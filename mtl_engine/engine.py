@@ -235,9 +235,9 @@ class Engine:
         """The rows that are kept, oldest first; another object once one was added."""
         return self.judge.matrix.rows
 
-    def report(self) -> Json:
-        """All metrics of every hold-out now (`scores`, by task) and the `matrix`, from one pass over the hold-outs."""
-        scored = self.judge.score()
+    def report(self, scored: evaluate.Scored | None = None) -> Json:
+        """All metrics of every hold-out now (`scores`, by task), scorecards and the `matrix`; `scored` if that is known."""
+        scored = self.judge.score() if scored is None else scored
         row = self.judge.row(scored) if self.step_count else None
         return {
             "step": self.step_count,

@@ -1,6 +1,4 @@
-"""Rows never trained on, of two kinds: *judge* rows, which every verdict and number comes from, and *select* rows, by which
-anything may be chosen. Nothing reads both.
-"""
+"""Rows never trained on, of two kinds: *judge* rows for verdicts and numbers, *select* rows to choose by; nothing reads both."""
 
 from __future__ import annotations
 

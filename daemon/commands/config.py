@@ -30,9 +30,9 @@ File = Annotated[
 @app.command()
 @verb()
 def show(call: Call, config: File = None) -> None:
-    """Print every setting in effect, defaults included, as the TOML that would set it."""
+    """Print every setting in effect, defaults included, as the TOML that would set it; but no secret."""
     settings = load(config, {"state_dir": call.state}).to_dict()
-    call.show(_spelled(settings), lambda: list(toml(settings)))
+    call.show(_spelled(settings), lambda: list(_without_secrets(settings)))
 
 
 @app.command()
@@ -50,6 +50,13 @@ def check(call: Call, config: File = None) -> None:
         "state_dir": str(settings.state_dir),
     }
     call.show(found, lambda: [f"ok: {config or 'the defaults'}, state in {settings.state_dir}"])
+
+
+def _without_secrets(settings: Json) -> Iterator[str]:
+    """The TOML without the salt; what stands in its place must not be taken for one."""
+    if settings["holdout"]["salt"] is not None:
+        yield "# [holdout] salt is set; it is a secret and not shown"
+    yield from toml({**settings, "holdout": {**settings["holdout"], "salt": None}})
 
 
 def toml(table: Json, name: str = "") -> Iterator[str]:

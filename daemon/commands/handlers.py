@@ -87,7 +87,7 @@ HANDLERS: dict[str, Handler] = {
         needs="name",
     ),
     "demote": _taking({"reason": str}, lambda loop, request: loop.demote(request)),
-    "evaluate": _taking({}, lambda loop, request: loop.evaluate(request)),
+    "evaluate": _taking({"tasks": list}, lambda loop, request: loop.evaluate(request)),
     "tasks": _taking({}, lambda loop, request: loop.tasks(request)),
 }
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from daemon import releases, vitals
-from daemon.commands import champion, snapshot_diff, snapshot_export
+from daemon.commands import champion, snapshot_diff, snapshot_export, snapshot_show
 from daemon.commands.shared import Call, Timeout, verb, verified
-from daemon.commands.words import ago, columns, fit, hang, plain, size
+from daemon.commands.words import ago, columns, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Name = Annotated[str, typer.Argument(help="latest, previous, champion, a number, or v000123.")]
+app.command()(snapshot_show.show)
 app.command()(snapshot_export.export)
 app.command()(snapshot_diff.diff)
 for steers in (champion.promote, champion.rollback, champion.pin, champion.unpin):
@@ -59,19 +59,6 @@ def list_(call: Call) -> None:
 
 @app.command()
 @verb()
-def show(call: Call, name: Name = "latest") -> None:
-    """Show what a snapshot says of itself: where it comes from, its tasks' scores, its files."""
-    release = releases.find(call.state_dir / "models", name)
-    found = {
-        **releases.manifest(release.path),
-        "version": release.version,
-        "path": str(release.path),
-    }
-    call.show(found, lambda: list(_told(found, release)))
-
-
-@app.command()
-@verb()
 def verify(
     call: Call,
     name: Annotated[str | None, typer.Argument(help="Only this one (default: all).")] = None,
@@ -98,33 +85,3 @@ def _scores(entry: Json) -> Iterator[str]:
             next(iter(cast("Json", found).values()), None) if isinstance(found, dict) else found
         )
         yield f"{task} {value:.3f}" if isinstance(value, int | float) else f"{task} -"
-
-
-def _verdict(verdict: Json) -> Iterator[str]:
-    """The decision in words, then each task on the rows that it was decided on: those of the champion's time."""
-    if not verdict:
-        return
-    against = verdict.get("against")
-    against = "" if against is None else f", against {releases.directory_name(against)}"
-    yield from hang(
-        f"{'verdict':<11} {verdict.get('decision')}{against}: {verdict.get('reason')}", 12
-    )
-    for task, one in cast("Json", verdict.get("tasks") or {}).items():
-        numbers = ", ".join(
-            f"{name} {plain(one.get(name))}" for name in ("score", "best", "tolerance", "rows")
-        )
-        told = "within" if one.get("is_within") else "FELL"
-        yield from hang(f"{'judged':<11} {task} {one.get('why') or told}: {numbers}", 12)
-
-
-def _told(found: Json, release: releases.Release) -> Iterator[str]:
-    yield fit(f"{'path':<11} {release.path}")
-    yield fit(f"{'aliases':<11} {', '.join(release.aliases) or '-'}")
-    for key, value in found.items():
-        if key not in {"files", "version", "path", "scores", "verdict"} and value is not None:
-            yield from hang(f"{key:<11} {plain(value)}", 12)
-    yield from _verdict(cast("Json", found.get("verdict") or {}))
-    for score in _scores(found):
-        yield fit(f"{'score':<11} {score}")
-    for name, one in found["files"].items():
-        yield fit(f"{'file':<11} {name}, {size(one['bytes'])}, sha256 {one['sha256'][:16]}…")

@@ -49,6 +49,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("task", "switch"): ["a"],
     ("task", "retire"): ["a", "--confirm", "a"],
     ("task", "update"): ["a", "--share", "2"],
+    ("task", "accept"): ["a"],
     ("predict",): ["rows.jsonl", "--task", "a"],
     ("snapshot", "export"): ["--format", "onnx"],
     ("rollback",): ["1", "--confirm", "1"],
@@ -105,7 +106,7 @@ def typed(*words: str) -> int:
 def test_the_verbs_of_the_manual_are_there() -> None:
     promised = {
         "init", "run", "demo", "sidecar", "status", "top", "doctor", "push", "task add", "task list", "task show", "task switch",
-        "task update", "task retire",
+        "task update", "task retire", "task accept",
         "pause", "resume", "drain", "checkpoint now", "checkpoint list", "checkpoint verify", "snapshot list",
         "snapshot show", "snapshot verify", "dead list", "dead show", "dead replay",
         "dead export", "dead purge", "tail", "config show", "config check",

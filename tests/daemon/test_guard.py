@@ -130,6 +130,19 @@ def test_without_any_switch_the_first_evaluation_is_the_base_and_it_is_renewed_i
     assert guard.held.startswith("after the switch at the start: ")
 
 
+def test_rows_that_flipped_since_the_base_are_counted_both_ways() -> None:
+    guard = switched(a_one=part("a", 10), b_one=part("b", 10))
+    now = scored(a_one=part("a", 10, shift=4), a_two=part("a", 3), b_one=part("b", 12, first=100))
+    found = guard.flipped(now)
+    assert found.keys() == {"a/one", "b/one"}  # what came since then has no base
+    told = found["a/one"]
+    assert (told["task"], told["step"], told["rows"]) == ("a", 100, 200)
+    assert (told["worse"], told["better"]) == (4, 4)  # though the score is the same
+    assert told["was"] == told["is"] == pytest.approx(0.95)
+    assert (found["b/one"]["rows"], found["b/one"]["worse"]) == (100, 12)  # the common ones
+    assert not Guard(min_rows=20).flipped(now)
+
+
 def test_its_state_is_all_that_it_knows() -> None:
     guard = evaluated(switched(a_one=part("a", 10), b_one=part("b", 3)), a_one=part("a", 100))
     arrays, state = guard.state()

@@ -66,7 +66,7 @@ def fed(made: list[Fields]) -> LogMachine:
 
 def test_the_report_tells_two_sources_apart_and_the_one_with_wrong_labels_is_named() -> None:
     one = fed(story(400))
-    told = one.senders_report()["a"]
+    told = one.judgement.senders_report()["a"]
     assert set(told) == {"lab", "shed"}
     assert told["lab"]["score"] > 0.7
     assert told["shed"]["score"] < 0.3
@@ -76,7 +76,7 @@ def test_the_report_tells_two_sources_apart_and_the_one_with_wrong_labels_is_nam
 def test_two_sources_that_agree_are_both_left_alone() -> None:
     made = [add_task()]
     made += [event(number, f"{'ab'[number % 2]}/1", exchanged=False) for number in range(300)]
-    told = fed(made).senders_report()["a"]
+    told = fed(made).judgement.senders_report()["a"]
     assert set(told) == {"a", "b"}
     assert suspects(told) == []
 
@@ -87,11 +87,11 @@ def test_a_machine_that_comes_back_from_a_checkpoint_counts_on_as_if_it_had_not_
     assert len(one.batcher) > 0
     again = machine(Stream(batch_size=BATCH))
     cutting.restore(recovered(state_of(one)), again)
-    assert again.senders_report() == one.senders_report()
+    assert again.judgement.senders_report() == one.judgement.senders_report()
     feed(again, entries(made[71:], 72))
     whole = fed(made)
     assert differences(recovered(state_of(again)), recovered(state_of(whole))) == []
-    assert again.senders_report() == whole.senders_report()
+    assert again.judgement.senders_report() == whole.judgement.senders_report()
 
 
 def test_a_checkpoint_from_before_senders_were_told_is_taken_over() -> None:
@@ -100,9 +100,9 @@ def test_a_checkpoint_from_before_senders_were_told_is_taken_over() -> None:
     old.tensors.pop("machine/pending-0/origin", None)
     again = machine(Stream(batch_size=BATCH))
     cutting.restore(old, again)
-    assert again.senders_report() == {}
+    assert again.judgement.senders_report() == {}
     feed(again, entries([event(n, "late/1", exchanged=False) for n in range(50, 90)], 30))
-    assert set(again.senders_report()["a"]) == {"late"}
+    assert set(again.judgement.senders_report()["a"]) == {"late"}
 
 
 def test_a_name_is_what_comes_before_the_slash_and_numbers_follow_first_appearance() -> None:

@@ -37,6 +37,18 @@ def test_every_setting_is_shown_as_json(mtld: Mtld, state: Path) -> None:
     assert found["password_file"] is None
 
 
+def test_the_salt_of_the_hold_outs_is_never_shown(mtld: Mtld, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('[holdout]\nsalt = "nobody knows"\n')
+    assert load(tmp_path / "one.toml").holdout.salt == "nobody knows"
+    text = mtld("config", "show", "-c", tmp_path / "one.toml").out
+    assert "nobody knows" not in text
+    assert "salt is set; it is a secret" in text
+    assert "salt" not in tomllib.loads(text).get("holdout", {})  # or it would set another one
+    shown = mtld("config", "show", "-c", tmp_path / "one.toml", "-o", "json")
+    assert shown.json["holdout"] == {"salt": "set"}
+    assert mtld("config", "show", "-o", "json").json["holdout"] == {"salt": None}
+
+
 def test_infinity_which_json_has_not_is_shown_as_toml_spells_it(mtld: Mtld, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text("[engine]\nclip_norm = inf\n")
     shown = mtld("config", "show", "-c", tmp_path / "one.toml", "-o", "json")

@@ -21,8 +21,9 @@ from daemon.commands import checks
 from daemon.sources.link import Keys
 from daemon.types import Json, Vitals
 from tests.contract.test_commands import verbs
-from tests.daemon.commands.conftest import Mtld, add_checkpoint
+from tests.daemon.commands.conftest import Answering, Mtld, add_checkpoint
 from tests.support.golden import check
+from tests.support.scorecards import CONFUSED, SHIRTS, appraisal, card, verdict
 from tests.support.servers import Server
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -31,7 +32,17 @@ SHOWN_STATE = "/var/lib/mtld/prod"  # as long as the real one, so that lines bre
 KEYS = Keys.of("default")
 
 PLAIN = ("init",)
-SCREENS = ("status", "top", "task-list", "task-show", "checkpoint-list", "snapshot-list", "doctor")
+SCREENS = (
+    "status",
+    "top",
+    "task-list",
+    "task-show",
+    "checkpoint-list",
+    "snapshot-list",
+    "snapshot-show",
+    "doctor",
+)
+ANSWERED = ("evaluate", "evaluate-fashion")
 FROM_THE_SERVER = ("dead-list", "dead-show", "tail")
 
 
@@ -157,7 +168,9 @@ def told(state: Path) -> None:
         path.mkdir(parents=True)
         manifest = {
             "at": "2026-01-02T02:54:05Z", "step": version * 1000, "epoch": 1, "watermark": f"{version}-0",
-            "scores": HEALTHY["snapshot"]["scores"], "reason": "switch",
+            "scores": HEALTHY["snapshot"]["scores"], "reason": "switch", "verdict": verdict(),
+            "probabilities": {"fashion": {"decision": "balanced", "ece": {"value": 0.021, "interval": [0.014, 0.032]}}},
+            "scorecards": {"fashion": card(SHIRTS, CONFUSED)},
             "files": {"model.safetensors": {"bytes": 2_400_000, "sha256": "0" * 64}},
         }  # fmt: skip
         (path / "manifest.json").write_text(json.dumps(manifest))
@@ -189,6 +202,16 @@ def test_a_screen_of_what_is_wrong_is_as_it_was(
     text = shown(mtld, state, name, *(["--once"] if name == "top" else []))
     assert max(map(len, text.splitlines())) <= 80
     check(GOLDEN / f"{name}-wrong.txt", text)
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_what_the_daemon_answers_is_shown_as_it_was(
+    mtld: Mtld, state: Path, daemon: Answering, name: str
+) -> None:
+    daemon.answers["evaluate"] = appraisal()
+    text = shown(mtld, state, *name.split("-"))
+    assert max(map(len, text.splitlines())) <= 80
+    check(GOLDEN / f"{name}.txt", text)
 
 
 def test_the_settings_file_is_as_it_was(mtld: Mtld) -> None:
@@ -252,7 +275,13 @@ def test_the_help_of_a_verb_is_as_it_was(mtld: Mtld, verb: tuple[str, ...]) -> N
 
 
 def test_no_file_is_left_of_a_verb_that_is_gone() -> None:
-    written = {*PLAIN, *SCREENS, *FROM_THE_SERVER, *(f"{name}-wrong" for name in SCREENS[:2])}
+    written = {
+        *PLAIN,
+        *SCREENS,
+        *ANSWERED,
+        *FROM_THE_SERVER,
+        *(f"{name}-wrong" for name in SCREENS[:2]),
+    }
     written |= {f"help/{'-'.join(verb) or 'mtld'}" for verb in HELP}
     there = {path.relative_to(GOLDEN).with_suffix("").as_posix() for path in GOLDEN.rglob("*.txt")}
     assert there == written

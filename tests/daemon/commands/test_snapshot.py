@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon import releases, vitals
 from tests.daemon.commands.conftest import Mtld
+from tests.support.scorecards import CONFUSED, SHIRTS, card, verdict
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def test_one_is_shown_by_any_of_its_names(mtld: Mtld, name: tuple[str, ...], ver
     found = mtld("snapshot", "show", *name, "-o", "json").json
     assert (found["version"], found["watermark"]) == (version, "5-0")
     shown = mtld("snapshot", "show", *name).out
-    assert "score       fashion 0.812" in shown
+    assert "fashion  accuracy 0.812" in shown
     assert "file        model.safetensors, 7 B" in shown
 
 
@@ -59,6 +61,60 @@ def test_a_score_that_is_not_defined_has_no_number(mtld: Mtld, models: Path) -> 
     shown = mtld("snapshot", "show", "-o", "json")
     assert "NaN" not in shown.out
     assert shown.json["scores"] == {"fashion": {"accuracy": None}}
+
+
+def _say(models: Path, version: int, **more: Any) -> None:
+    path = models / f"v{version:06d}" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+
+def test_json_is_the_whole_manifest_with_scorecards(mtld: Mtld, models: Path) -> None:
+    told = {"scorecards": {"fashion": card(SHIRTS, CONFUSED)}, "verdict": verdict()}
+    _say(models, 2, **told)
+    found = mtld("snapshot", "show", "-o", "json").json
+    assert {name: found[name] for name in told} == told
+    manifest = json.loads((models / "v000002" / "manifest.json").read_text())
+    assert found.items() >= manifest.items()
+
+
+def test_a_task_is_told_with_its_probabilities_and_its_worst_class(
+    mtld: Mtld, models: Path
+) -> None:
+    _say(
+        models, 2, scores={"fashion": {"accuracy": 0.8125, "macro_recall": 0.854}},
+        probabilities={"fashion": {"decision": "prior", "ece": {"value": 0.0214, "interval": [0.01, 0.03]}}},
+        scorecards={"fashion": card(SHIRTS, CONFUSED)},
+    )  # fmt: skip
+    (line,) = (one for one in mtld("snapshot", "show").out.splitlines() if one.startswith("fashion"))  # fmt: skip
+    assert line.split() == ["fashion", "accuracy", "0.812", "0.854", "0.021", "prior", "0.656", "shirt"]  # fmt: skip
+
+
+def test_a_refusal_names_what_is_down_what_was_not_judged_and_what_to_do(
+    mtld: Mtld, models: Path
+) -> None:
+    _say(models, 2, verdict=verdict())
+    told = " ".join(mtld("snapshot", "show").out.split())
+    for part in (
+        "verdict refused, against v000006: mood 0.8420",
+        "judged mood DOWN: score 0.842, best 0.913, tolerance 0.01, rows 288; "
+        "31 rows answered worse than by the other, 2 better",
+        "judged fashion within: ",
+        "not judged price: the champion does not know it",
+        "`mtld task accept mood`; if the rows are wrong: `mtld rollback`",
+        "`mtld snapshot promote v000002 --force`",
+    ):
+        assert part in told
+    assert "task accept fashion" not in told
+
+
+def test_a_verdict_of_a_build_before_has_no_flipped_rows_and_is_told_all_the_same(
+    mtld: Mtld, models: Path
+) -> None:
+    old = {"score": 0.9, "best": 0.91, "tolerance": 0.02, "rows": 50, "is_within": True}
+    _say(models, 2, verdict={"decision": "promoted", "reason": "fine", "tasks": {"fashion": old}})
+    out = mtld("snapshot", "show").out
+    assert "judged      fashion within: score 0.9, best 0.91, tolerance 0.02, rows 50\n" in out
+    assert "do next" not in out
 
 
 def test_an_unknown_one_is_refused(mtld: Mtld) -> None:
