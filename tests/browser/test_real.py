@@ -95,10 +95,11 @@ def expected(told: Json) -> dict[str, str]:
 def scores(page: Page) -> list[Json]:
     """The heat map's scores, row by row."""
     parts = [
-        name.replace("\n", "/") for name in page.locator(".heatmap thead th").all_inner_texts()
+        name.replace("\n", "/")
+        for name in page.locator("#matrix .heatmap thead th").all_inner_texts()
     ]
     found: list[Json] = []
-    for row in page.locator(".heatmap tbody tr").all():
+    for row in page.locator("#matrix .heatmap tbody tr").all():
         cells = zip(parts[1:], row.locator("td").all_text_contents(), strict=True)
         found.append({part: text for part, text in cells if text != "not seen yet"})
     return found
