@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from mtl_engine import evaluate
 from mtl_engine.evaluate import outputs
 from mtl_engine.judge import chunks
 from tests.support.engines import blobs, differences, engine, loaded, parts, saved, task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from mtl_engine.engine import Engine
+    from mtl_engine.model import Model
+    from mtl_engine.types import Rows
 
 
 def made(*names: str, **more: object) -> Engine:
@@ -174,17 +181,26 @@ def test_scores_weigh_classes_as_the_stream_brought_them() -> None:
     assert sorted(of_class) == pytest.approx(sorted(count / count.sum()))
 
 
-def test_a_score_is_computed_once_for_a_step_and_anew_when_rows_came(
+def test_rows_are_answered_once_for_a_step_and_anew_when_rows_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    passes: list[int] = []
+
+    def counted(model: Model, weights: Mapping[str, Tensor], task: str, rows: Rows) -> Tensor:
+        passes.append(len(rows))
+        return outputs(model, weights, task, rows)
+
+    monkeypatch.setattr(evaluate, "outputs", counted)
     one = streamed(made("a", holdout=0.3))
     first = one.judge.score()
-    assert one.judge.score() is first
+    assert one.judge.score().scores == first.scores
+    assert len(passes) == 1
     one.hold_out("a", blobs([0]), [0], kind="judge")
-    assert one.judge.score() is not first
-    second = one.judge.score()
+    assert one.judge.score().rows["a"] == first.rows["a"] + 1
+    assert len(passes) == 2
     streamed(one, 1, 900)
-    assert one.judge.score() is not second
+    one.judge.score()
+    assert len(passes) == 3
 
 
 def test_tasks_are_scored_together_up_to_so_many_rows() -> None:
