@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from daemon import condition
 from daemon.mastery import KNOWN
-from daemon.samples import Metric, by_task, named, number, of, one
+from daemon.samples import MAX_TASKS, Metric, bounded, by_task, named, number, of, one
 from daemon.vitals import unix_s
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ METRICS: tuple[Metric, ...] = (
            number(lambda v: v.totals.get("snapshots_published", 0))),
     Metric("snapshot_version", "gauge", "Version of the snapshot that an alias points to.",
            lambda seen: (((alias,), number) for alias, number in (seen.aliases or {}).items()), ("alias",)),
+    Metric("ece", "gauge", "How far the probabilities of the newest snapshot are off (ECE), on held-out rows.",
+           lambda seen: bounded(seen.ece, list(seen.ece)[:MAX_TASKS], max), ("task",)),
     Metric("promotions_total", "counter", "Snapshots judged for becoming champion, by verdict.",
            of(lambda v: named(v.totals, VERDICTS)), ("verdict",)),
     Metric("rollbacks_total", "counter", "Rollbacks to an older checkpoint.",

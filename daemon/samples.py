@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.types import Vitals
@@ -32,6 +32,7 @@ class Seen:
     disk_free_bytes: float | None = None
     aliases: Mapping[str, int] | None = None  # of published snapshots -> version
     gpus: Sequence[Gpu] = ()
+    ece: Mapping[str, float] = field(default_factory=dict[str, float])  # of the newest snapshot
 
 
 Sample = tuple[tuple[str, ...], Any]  # label values; a number, or a histogram as the vitals have it
@@ -80,15 +81,24 @@ def by_task(
 
     def samples(vitals: Vitals) -> Iterator[Sample]:
         shown = {str(task.get("name")) for task in vitals.tasks[:MAX_TASKS]}
-        rest: list[float] = []
-        for task, value in read(vitals).items():
-            if value is None:
-                continue
-            if task in shown:
-                yield (task,), value
-            else:
-                rest.append(value)
-        if rest:
-            yield (OTHER,), together(rest)
+        return bounded(read(vitals), shown, together)
 
     return of(samples)
+
+
+def bounded(
+    values: Mapping[str, float | None],
+    shown: Collection[str],
+    together: Callable[[list[float]], float],
+) -> Iterator[Sample]:
+    """A number for each task that is `shown`; those of the others are put `together`."""
+    rest: list[float] = []
+    for task, value in values.items():
+        if value is None:
+            continue
+        if task in shown:
+            yield (task,), value
+        else:
+            rest.append(value)
+    if rest:
+        yield (OTHER,), together(rest)

@@ -22,7 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command()(snapshot_show.show)
 app.command()(snapshot_export.export)
 app.command()(snapshot_diff.diff)
 for steers in (champion.promote, champion.rollback, champion.pin, champion.unpin):
@@ -55,6 +54,9 @@ def list_(call: Call) -> None:
         found,
         lambda: columns([_row(one) for one in found], HEADINGS) if found else ["no snapshot yet"],
     )
+
+
+app.command()(snapshot_show.show)
 
 
 @app.command()

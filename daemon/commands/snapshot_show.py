@@ -25,7 +25,7 @@ _APART = {"files", "version", "path", "scores", "verdict", "probabilities", "sco
 
 @verb()
 def show(call: Call, name: Name = "latest") -> None:
-    """Show what a snapshot says of itself: where it comes from, its tasks' scores, the gate's verdict, its files.
+    """Show what a snapshot says of itself: its origin, its tasks' scores, the gate's verdict, its files.
 
     ECE is the error of its probabilities; ANSWERS says whether it decides as trained (balanced) or by what is most
     probable (prior). -o json is the whole manifest, with every task's classes, confusion and calibration.

@@ -6,9 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from daemon import condition, finite, releases, vitals
 from daemon.samples import Seen
+from daemon.web.scorecards import Scorecards
 from daemon.web.scrape import exposition
 from daemon.web.streaming import report
 
@@ -53,6 +55,7 @@ class Answers:
         self._state_dir = state_dir
         self._history = history
         self._gpus = gpus
+        self._scorecards = Scorecards(state_dir / "models")
         self._scrape = exposition(self._seen)
         self._files = {
             f"/static/{path.relative_to(STATIC).as_posix()}": path
@@ -74,8 +77,10 @@ class Answers:
             ),
         }
 
-    def to(self, path: str) -> Answer | None:
-        """The answer to a path, None where there is nothing."""
+    def to(self, path: str, query: str = "") -> Answer | None:
+        """The answer to a path, None where there is nothing; only a scorecard has a query."""
+        if path == "/api/scorecard":
+            return _json(*self._scorecards.of(parse_qs(query).get("task", [""])[0]))
         file = STATIC / "index.html" if path == "/" else self._files.get(path)
         if file is not None:
             return Answer(file.read_bytes(), TYPES.get(file.suffix, "application/octet-stream"))
@@ -116,6 +121,7 @@ class Answers:
             free,
             {alias: int(number) for alias, number in numbers.items() if number.isdigit()},
             self._gpus(),
+            self._scorecards.ece(),
         )
 
 

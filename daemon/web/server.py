@@ -125,11 +125,11 @@ class Handler(BaseHTTPRequestHandler):
                 )
             )
             return
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/events":
             self._stream()
             return
-        answer = self.server.answers.to(path)
+        answer = self.server.answers.to(path, query)
         self._send(answer or Answer(b"there is nothing here\n", TEXT, HTTPStatus.NOT_FOUND))
 
     do_HEAD = do_GET  # noqa: N815

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,11 @@ def sidecar() -> Iterator[StandIn]:
             "/api/status": example.status,
             "/api/history": example.history,
             "/api/releases": example.releases,
+            "/api/scorecard": partial(example.scorecard, "digits"),
+            **{
+                f"/api/scorecard?task={one}": partial(example.scorecard, one)
+                for one in example.CARDS
+            },
         }
     )
     yield standin

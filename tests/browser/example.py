@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.condition import judge
 from daemon.types import Vitals
+from tests.support import scorecards as cards
 
 if TYPE_CHECKING:
     from daemon.types import Json
@@ -195,6 +196,36 @@ def _primary(after: int) -> Json:
     return {name: found["accuracy"] for name, found in scores(after).items()}
 
 
+CARDS = ("digits", "intents", "tumours", "price")
+
+
+def scorecard(task: str) -> Json:
+    """What the sidecar answers of one task of the newest snapshot: ten classes, 24, two, and none."""
+    labels: dict[str, list[object]] = {
+        "digits": list(range(10)),
+        "intents": [f"intent number {number}" for number in range(24)],
+        "tumours": ["benign", "malignant"],
+        "price": [],
+    }
+    found = cards.card(labels[task], confusions(len(labels[task]))) if labels[task] else cards.of_number()  # fmt: skip
+    probable = {"decision": "balanced", "ece_before": {"value": 0.0713, "interval": [0.06, 0.083]}}
+    return {
+        "version": 7, "at": stamp(250), "step": 3640, "tasks": list(CARDS), "task": task, "card": found,
+        "probabilities": probable,
+    }  # fmt: skip
+
+
+def confusions(classes: int) -> list[list[int]]:
+    """Rows by class and answer: the higher its number, the oftener a class is taken for the one before."""
+    return [
+        [
+            150 - 6 * row if column == row else 5 * row if column == row - 1 else int((7 * row + column) % 11 == 0)
+            for column in range(classes)
+        ]
+        for row in range(classes)
+    ]  # fmt: skip
+
+
 def history() -> Json:
     """Points of eight phases, one every five seconds, with an outage of a minute in the third."""
     now = datetime.now(UTC).timestamp()
@@ -246,6 +277,8 @@ def releases() -> list[Json]:
         "best": 0.913,
         "tolerance": 0.02,
         "rows": 412,
+        "worse": 31,
+        "better": 2,
         "is_within": False,
         "why": "",
     }

@@ -89,12 +89,14 @@ def test_the_heat_map_has_every_score_of_the_matrix_in_its_place(
 ) -> None:
     page = visit().open(sidecar.url)
     told = example.matrix()
-    parts = [heading.replace("\n", "/") for heading in page.locator(".heatmap thead th").all_inner_texts()[1:]]  # fmt: skip
+    parts = [heading.replace("\n", "/") for heading in page.locator("#matrix .heatmap thead th").all_inner_texts()[1:]]  # fmt: skip
     assert parts == list(told["rows"][-1]["parts"])
-    for shown, row in zip(page.locator(".heatmap tbody tr").all(), told["rows"], strict=True):
+    for shown, row in zip(
+        page.locator("#matrix .heatmap tbody tr").all(), told["rows"], strict=True
+    ):
         expected = [f"{row['parts'][part]:.3f}" if part in row["parts"] else "not seen yet" for part in parts]  # fmt: skip
         assert shown.locator("td").all_text_contents() == expected
-    lowest = page.locator(".heatmap tfoot td").all_text_contents()
+    lowest = page.locator("#matrix .heatmap tfoot td").all_text_contents()
     assert lowest == [f"{told['min_acc'][part]:.3f}" for part in parts]
 
 
@@ -119,7 +121,7 @@ def test_tasks_snapshots_dead_letters_and_journal_are_listed(visit: Any, sidecar
     assert "against v000006" in refused
     page.locator("#snapshots tr[data-version='7'] summary").press("Enter")
     expect(page.locator("#snapshots .fell")).to_have_text(
-        "intents 0.842, best 0.913, tolerance 0.02, 412 rows"
+        "intents 0.842, best 0.913, tolerance 0.02, 412 rows (31 worse, 2 better)"
     )
     reasons = page.locator("#dead .reason").all_inner_texts()
     assert reasons == ["bad_json", "unknown_task", "shape_mismatch"]

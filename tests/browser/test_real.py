@@ -53,7 +53,11 @@ class Site:
 
     def status(self) -> Json:
         """What the command line prints."""
-        words = [*MTLD, "status", "--state", str(self.daemon.state), "-o", "json"]
+        return self.told("status")
+
+    def told(self, *verb: str) -> Json:
+        """The JSON of a verb."""
+        words = [*MTLD, *verb, "--state", str(self.daemon.state), "-o", "json"]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
         assert done.returncode in {0, 3}, done.stderr
         return json.loads(done.stdout)
@@ -95,10 +99,11 @@ def expected(told: Json) -> dict[str, str]:
 def scores(page: Page) -> list[Json]:
     """The heat map's scores, row by row."""
     parts = [
-        name.replace("\n", "/") for name in page.locator(".heatmap thead th").all_inner_texts()
+        name.replace("\n", "/")
+        for name in page.locator("#matrix .heatmap thead th").all_inner_texts()
     ]
     found: list[Json] = []
-    for row in page.locator(".heatmap tbody tr").all():
+    for row in page.locator("#matrix .heatmap tbody tr").all():
         cells = zip(parts[1:], row.locator("td").all_text_contents(), strict=True)
         found.append({part: text for part, text in cells if text != "not seen yet"})
     return found
@@ -126,6 +131,21 @@ def assert_lists_equal(page: Page, told: Json) -> None:
     assert lines == [event["kind"] for event in reversed(told["events"]) if event not in dead]
 
 
+def assert_classes_equal(page: Page, site: Site) -> None:
+    """The classes of every task, against the snapshot's manifest; and what is true now, where nothing was learned since."""
+    manifest, now = site.told("snapshot", "show"), site.told("evaluate")
+    assert page.locator("#class-task option").all_inner_texts() == list(manifest["scorecards"])
+    assert now["scorecards"] == manifest["scorecards"]
+    for task, card in manifest["scorecards"].items():
+        page.locator("#class-task").select_option(task)
+        recalls = page.locator("#classes .recalls li")
+        expect(recalls).to_have_count(len(card["classes"]))
+        told = {(str(one["class"]), f"{one['rows']:,}") for one in card["classes"]}
+        assert {
+            (line.split("\n")[0], line.split()[-2]) for line in recalls.all_inner_texts()
+        } == told
+
+
 def test_what_the_page_of_a_real_daemon_shows_equals_the_status_of_the_command_line(
     visit: Any, site: Site, tmp_path: Path
 ) -> None:
@@ -144,6 +164,7 @@ def test_what_the_page_of_a_real_daemon_shows_equals_the_status_of_the_command_l
     told = site.status()
     assert page.locator("#advice").inner_text() == told["advice"].replace("`", "")
     assert_lists_equal(page, told)
+    assert_classes_equal(page, site)
     expect(page.locator("#replay canvas")).to_be_visible(timeout=WAIT_MS)
     photograph(page, tmp_path / "page-real.png")
     watched.assert_clean()

@@ -47,7 +47,8 @@ def full(**facts: Any) -> Seen:
         "faults": {"events_lost": {"count": 2, "last": vitals.now(), "detail": ""}},
         "checkpoint": {"at": "2026-01-01T00:00:00Z", "stage_ms": 2.0, "write_ms": 50.0, "bytes": 10},
     }  # fmt: skip
-    return Seen(Vitals(**{**known, **facts}), 5e9, {"latest": 3}, [Gpu(0, 0.5, 1e9, 60.0, 250.0)])
+    return Seen(Vitals(**{**known, **facts}), 5e9, {"latest": 3}, [Gpu(0, 0.5, 1e9, 60.0, 250.0)],
+                dict.fromkeys(names, 0.03))  # fmt: skip
 
 
 def served(seen: Seen) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -9,7 +9,6 @@ import pytest
 
 from daemon import steering
 from daemon.types import Request
-from mtl_engine.judge import chunks
 from tests.support.core import (
     RecordingLog,
     add_task,
@@ -162,15 +161,6 @@ def test_a_machine_that_reads_the_same_log_has_the_same_evaluation(
     straight = machine(teacher_every=2000)
     feed(straight, log.ever)
     assert differences(without_outbox(one.machine), without_outbox(straight)) == []
-
-
-def test_tasks_are_scored_together_up_to_so_many_rows_and_one_with_more_alone() -> None:
-    assert chunks({"a": 200, "b": 200, "c": 200, "d": 900, "e": 1}, 500) == [
-        ["a", "b"], ["c"], ["d"], ["e"],
-    ]  # fmt: skip
-    assert chunks({"a": 300, "b": 200}, 500) == [["a", "b"]]
-    assert chunks({"a": 0, "b": 0}, 500) == [["a", "b"]]
-    assert chunks({}, 500) == []
 
 
 def test_a_level_is_accepted_by_a_decision_in_the_log(one: Loop, log: RecordingLog) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,7 +14,13 @@ from mtl_engine.judge import chunks
 from tests.support.engines import blobs, differences, engine, loaded, parts, saved, task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from mtl_engine.engine import Engine
+    from mtl_engine.model import Model
+    from mtl_engine.types import Rows
 
 
 def made(*names: str, **more: object) -> Engine:
@@ -175,24 +181,22 @@ def test_scores_weigh_classes_as_the_stream_brought_them() -> None:
     assert sorted(of_class) == pytest.approx(sorted(count / count.sum()))
 
 
-def test_a_score_is_computed_once_for_a_step_and_anew_when_rows_came(
+def test_rows_are_answered_once_for_a_step_and_anew_when_rows_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = streamed(made("a", holdout=0.3))
-    passes: list[str] = []
-    outputs = evaluate.outputs
+    passes: list[int] = []
 
-    def counted(*given: Any) -> Any:
-        passes.append(given[2])
-        return outputs(*given)
+    def counted(model: Model, weights: Mapping[str, Tensor], task: str, rows: Rows) -> Tensor:
+        passes.append(len(rows))
+        return outputs(model, weights, task, rows)
 
     monkeypatch.setattr(evaluate, "outputs", counted)
-    for _ in range(2):
-        one.judge.score()
-        one.judge.freeze()
+    one = streamed(made("a", holdout=0.3))
+    first = one.judge.score()
+    assert one.judge.score().scores == first.scores
     assert len(passes) == 1
     one.hold_out("a", blobs([0]), [0], kind="judge")
-    one.judge.score()
+    assert one.judge.score().rows["a"] == first.rows["a"] + 1
     assert len(passes) == 2
     streamed(one, 1, 900)
     one.judge.score()
@@ -204,22 +208,3 @@ def test_tasks_are_scored_together_up_to_so_many_rows() -> None:
     assert chunks(counts, 600) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
     assert chunks({}, 600) == []
     assert chunks(counts, 10_000) == [list(counts)]
-
-
-def test_a_row_that_is_kept_when_its_content_becomes_large_stays_and_its_copies_are_drawn() -> None:
-    one = made("a", holdout=0.5, classes=(0, 1))
-    x = next(
-        row
-        for row in blobs([0] * 40, 8)[:, None]
-        if one.judge.split(one.prepare("a", row, [0]), "1-0")[1]
-    )
-    for place in range(2, 60):
-        one.judge.split(one.prepare("a", x, [1]), f"{place}-0")
-    kinds = [one.judge.held_out.sample("a", kind) for kind in ("judge", "select")]
-    mine = [sample.take(np.flatnonzero((sample.rows.x == x).all(1))) for sample in kinds]
-    copies = np.concatenate([sample.content_H for sample in mine])
-    assert 10 < len(copies) < 35, (
-        "the one that was kept, and half of the 39 that came after the 20th"
-    )
-    assert len(set(copies.tolist())) == len(copies)
-    assert min(len(sample.id_H) for sample in mine) > 2, "of both kinds"

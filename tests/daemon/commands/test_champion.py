@@ -50,7 +50,7 @@ def test_a_snapshot_is_promoted_and_the_one_before_comes_back_with_one_command(
 def test_a_verdict_is_shown_with_the_numbers_of_each_task(mtld: Mtld) -> None:
     shown = mtld("snapshot", "show", "latest").out.splitlines()
     assert "verdict     refused, against v000001: a 0.5000, best 0.9000" in shown
-    assert "judged      a FELL: score 0.5, best 0.9, tolerance 0.01, rows 40" in shown
+    assert "judged      a DOWN: score 0.5, best 0.9, tolerance 0.01, rows 40" in shown
 
 
 def test_what_the_gate_refused_needs_force_and_its_name(mtld: Mtld, models: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_quiet_stream_says_that_it_is_still_there(
 def test_an_answer_that_fails_is_told_in_one_line_and_the_next_one_given(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(path: str) -> None:
+    def broken(path: str, query: str) -> None:
         raise RuntimeError("told you so")
 
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 import * as accounting from "./accounting.js";
 import { Charts } from "./charts.js";
+import * as classes from "./classes.js";
 import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { History } from "./history.js";
@@ -40,7 +41,10 @@ new Feed({
     history.replace(found);
     drawCharts();
   },
-  releases: snapshots.show,
+  releases: (found) => {
+    snapshots.show(found);
+    classes.show(found);
+  },
   link: link.connected,
 }).start();
 

@@ -4,12 +4,15 @@
  * An element. `props`: `class`, `text`, `vars` (custom properties, set through the CSSOM as the policy demands),
  * and any other name as an attribute; children are nodes or strings.
  */
-export function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
+export const el = (tag, props = {}, ...children) => filled(document.createElement(tag), props, children);
+
+/** The same of a picture. */
+export const svg = (tag, props = {}, ...children) => filled(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
+
+function filled(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined || value === false) continue;
-    if (name === "class") node.className = value;
-    else if (name === "text") node.textContent = value;
+    if (name === "text") node.textContent = value;
     else if (name === "vars") for (const [key, one] of Object.entries(value)) node.style.setProperty(key, one);
     else node.setAttribute(name, value === true ? "" : value);
   }

@@ -7,7 +7,7 @@ const RELEASES_MS = 10000; // aliases also move without an event: by `mtld snaps
 const TIMEOUT_MS = 10000;
 
 /** The JSON at a path, errors in JSON included; null where the sidecar has none or does not answer. */
-async function get(path) {
+export async function get(path) {
   try {
     const reply = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
     return reply.headers.get("Content-Type")?.startsWith("application/json") ? await reply.json() : null;

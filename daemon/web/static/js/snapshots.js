@@ -1,7 +1,7 @@
 // The published snapshots: which is served, how well each knows every task, and what the gate said of it.
 
 import { age, byId, el, empty, list, prose, whenChanged } from "./dom.js";
-import { count, metrics, score, version } from "./format.js";
+import { count, isNumber, metrics, score, version } from "./format.js";
 import { refreshAges } from "./state.js";
 
 const HEADINGS = [["Version"], ["Aliases"], ["Published"], ["Step", "num"], ["Scores"], ["Gate"]];
@@ -18,11 +18,14 @@ function verdict(found) {
   ];
 }
 
+/** Rows that are answered worse than by the champion, and better. */
+const flipped = ({ worse, better }) => (isNumber(worse) ? ` (${count(worse)} worse, ${count(better)} better)` : "");
+
 function numbers(tasks) {
   if (!tasks.length) return null;
   const lines = tasks.map(([task, one]) =>
     el("li", { class: one.is_within ? null : "fell" },
-      `${task} ${score(one.score)}, best ${score(one.best)}, tolerance ${one.tolerance}, ${count(one.rows)} rows${one.why ? `; ${one.why}` : ""}`));
+      `${task} ${score(one.score)}, best ${score(one.best)}, tolerance ${one.tolerance}, ${count(one.rows)} rows${flipped(one)}${one.why ? `; ${one.why}` : ""}`));
   return el("details", { class: "why" }, el("summary", { text: "numbers" }), el("ul", {}, lines));
 }
 
