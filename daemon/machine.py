@@ -23,7 +23,7 @@ from daemon.prepared import prepared
 from daemon.senders import SenderNames
 from daemon.types import Counters
 from mtl_engine.errors import BadRows, EngineError
-from mtl_engine.senders import suspects
+from mtl_engine.senders import contested, suspects
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -201,7 +201,6 @@ class LogMachine:
     def _step(self, batch: list[Rows]) -> None:
         self.last_losses = self.engine.step(batch).losses
         self.counters.trained_rows += sum(len(rows) for rows in batch)
-
         self.phases.stepped(self.entry_id)
 
     def _begin_phase(self, task: str, phase: str) -> None:
@@ -229,6 +228,7 @@ class LogMachine:
         """Score judge rows; what is pending stays pending, since scoring changes nothing that is learned."""
         scored = self.engine.judge.score(tasks)
         self.evaluation.scored(scored, self.entry_id, self.engine.step_count)
+        self.guard.contested = contested(self.engine.senders())
         return scored
 
     def _tolerances(self) -> dict[str, float]:
