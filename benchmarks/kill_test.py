@@ -35,6 +35,7 @@ def main() -> None:
         for failpoint in (*EVERY_FAILPOINT, *LATER):
             campaign.die_at(failpoint)
             print(f"died at {failpoint}", flush=True)
+        campaign.accept()
         for number in range(options.kills):
             campaign.die_at_random()
             if number % 10 == 9:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mtl_engine.paired import Paired, RowBase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mtl_engine.evaluate import Part, Scored
 
 FALSE_ALARMS = 1e-4  # an evaluation, over all parts together: counted, not timed
+FRESH = 0.05  # that a part loses at least, where it is judged by rows that came since
 RECOVERED = 0.05  # a loss that chance explains this easily is none any more
 RENEW_STEPS = 2000  # after which a part that has not fallen is compared with what it is now: the teacher's rhythm
 
@@ -36,10 +37,12 @@ class Guard:
     """Compares every part (a task's rows of one phase) with its errors at the last switch, on the rows that are still there.
 
     A part falls if its score on them is lower by more than the task's tolerance, and by more than chance explains: a sign
-    test, at a level that leaves one false alarm in 10,000 evaluations. It recovers when the loss is within the tolerance or
+    test, at a level that leaves one false alarm in 10,000 evaluations. Where two senders contradict each other a model may
+    go on answering the old rows as it did while it gets half of the new ones wrong: so a part of a task of which a sender
+    stands out falls, too, if the rows that came since are answered far worse than those of the base were. It recovers when the loss is within the tolerance or
     within what chance explains; `accept` makes what it is now the measure. A part with fewer than `min_rows` common rows is
-    not judged, and one that has fallen stays so. Without switches a base is renewed every `RENEW_STEPS` steps. Bound: an id
-    and an error a judge row.
+    not judged, and one that has fallen stays so. Without switches a base is renewed every `RENEW_STEPS` steps, and as soon
+    as the model is surely better or has twice as many rows. Bound: an id and an error a judge row.
     """
 
     def __init__(self, min_rows: int) -> None:
@@ -48,7 +51,10 @@ class Guard:
         self.since = (
             ""  # entry id of the last switch; while a part is fallen, of the one it fell after
         )
-        self.fallen: Json = {}  # by part: {"task", "was", "is", "rows", "at", "sources"}
+        self.fallen: Json = {}  # by part: {"task", "was", "is", "rows", "at", "sources", "is_fresh"}
+        self.contested: Collection[
+            str
+        ] = ()  # tasks of which a sender stands out now; not part of the state
         self.gave_up = (
             ""  # the switch before which nothing was found to go back to; not part of the state
         )
@@ -67,21 +73,13 @@ class Guard:
         """Some or all tasks were scored."""
         before = dict(self.fallen)
         for name, part in scored.parts.items():
-            paired = self._paired(name, part)
-            tolerance = tolerances.get(part.task, 0.0)
-            if paired is not None and self._is_down(name, paired, tolerance):
-                first: Json = self.fallen.get(name) or {"at": entry_id, "sources": []}
-                self.fallen[name] = {
-                    "task": part.task,
-                    "was": paired.was,
-                    "is": paired.score,
-                    "rows": paired.rows,
-                    "at": first["at"],
-                    "sources": first["sources"],
-                }
+            paired, tolerance = self._paired(name, part), tolerances.get(part.task, 0.0)
+            lost = self._lost(name, part, paired, tolerance)
+            if lost is not None:
+                self._falls(name, part.task, lost, entry_id, is_fresh=lost is not paired)
             elif paired is not None or self._is_back(name, part, tolerance):
                 self.fallen.pop(name, None)
-            if name not in self.fallen and self._is_old(name, paired, step):
+            if name not in self.fallen and self._is_old(name, part, paired, step):
                 self._renew(name, part, step)
         self.is_new = bool(self.fallen.keys() - before.keys())
         self.has_recovered = bool(before) and not self.fallen
@@ -153,21 +151,55 @@ class Guard:
             return None
         return base.rows.compare(part.id_H, part.errors, self.min_rows)
 
+    def _lost(
+        self, name: str, part: Part, paired: Paired | None, tolerance: float
+    ) -> Paired | None:
+        """The loss by which a part is down: on the same rows, or on those that came since; None if it is not."""
+        if paired is not None and self._is_down(name, paired, tolerance):
+            return paired
+        base = self.base.get(name)
+        if base is None or part.task not in self.contested:
+            return None
+        fresh = base.rows.since(part.id_H, part.errors, self.min_rows)
+        is_down = fresh is not None and self._is_down(name, fresh, max(tolerance, FRESH))
+        return fresh if is_down else None
+
+    def _falls(self, name: str, task: str, lost: Paired, entry_id: str, *, is_fresh: bool) -> None:
+        first: Json = self.fallen.get(name) or {"at": entry_id, "sources": []}
+        self.fallen[name] = {
+            "task": task,
+            "was": lost.was,
+            "is": lost.score,
+            "rows": lost.rows,
+            "at": first["at"],
+            "sources": first["sources"],
+        }
+        if is_fresh:
+            self.fallen[name]["is_fresh"] = True
+
     def _is_down(self, name: str, paired: Paired, tolerance: float) -> bool:
         """Whether it has fallen, or has not got up again."""
         level = RECOVERED if name in self.fallen else FALSE_ALARMS / len(self.base)
         return paired.loss > tolerance and paired.chance <= level
 
     def _is_back(self, name: str, part: Part, tolerance: float) -> bool:
-        """Whether a part whose errors are not known (a state of before says scores only) is as good as it was."""
+        """Whether a part is as good as it was whose errors are not known (a state of before says scores only).
+
+        And one that fell on rows that came since is back once no sender stands out.
+        """
         fall = self.fallen.get(name)
+        if fall is not None and fall.get("is_fresh"):
+            return True
         if fall is None or name in self.base or part.score is None:
             return False
         return part.score >= fall["was"] - tolerance
 
-    def _is_old(self, name: str, paired: Paired | None, step: int) -> bool:
+    def _is_old(self, name: str, part: Part, paired: Paired | None, step: int) -> bool:
+        """Whether there is no base that says much: none, one of long ago, of a far worse model or of half the rows."""
         base = self.base.get(name)
-        return base is None or paired is None or step - base.step >= RENEW_STEPS
+        if base is None or paired is None or step - base.step >= RENEW_STEPS:
+            return True
+        return paired.gain_chance <= FALSE_ALARMS or 2 * len(base.rows.id_H) <= len(part.id_H)
 
     def _renew(self, name: str, part: Part, step: int) -> None:
         self.base[name] = Base(part.task, step, RowBase.of(part.id_H, part.errors))

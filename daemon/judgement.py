@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.errors import BadEvent
 from daemon.evaluation import Evaluation
 from daemon.identity import FIRST_ID, id_tuple, is_id
-from mtl_engine.senders import suspects
+from mtl_engine.senders import contested, suspects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +39,7 @@ class Judgement:
         """Score some tasks or all; what is pending stays pending, since scoring changes nothing that is learned."""
         scored = self._engine.judge.score(tasks)
         self.evaluation.scored(scored, entry_id, self._engine.step_count)
+        self.guard.contested = contested(self._engine.senders())
         return scored
 
     def evaluate(self, entry_id: str, tasks: str) -> None:

@@ -205,7 +205,6 @@ class LogMachine:
     def _step(self, batch: list[Rows]) -> None:
         self.last_losses = self.engine.step(batch).losses
         self.counters.trained_rows += sum(len(rows) for rows in batch)
-
         self.phases.stepped(self.entry_id)
 
     def _begin_phase(self, task: str, phase: str) -> None:

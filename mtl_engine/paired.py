@@ -11,6 +11,7 @@ Sizes are of the labels alone, s' = s, except for F1, where 2 hits + wrong = the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -91,6 +92,22 @@ class RowBase:
         answered_H = None if self.answered_H is None else self.answered_H[then_N]
         return compare(self.error_H[then_N], now.take(now_N), answered_H)
 
+    def since(self, id_H: Array, now: RowErrors, min_rows: int) -> Paired | None:
+        """What these rows were then, against the rows that came since as they are now: two proportions, pooled.
+
+        Only of rows that are right or wrong; None of others, or with too few rows on a side.
+        """
+        fresh_N = np.flatnonzero(~np.isin(id_H, self.id_H) & (now.weight_H > 0))
+        then, rows = len(self.id_H), len(fresh_N)
+        if min(then, rows) < min_rows or now.answered_H is not None or (now.size_H != 1).any():
+            return None
+        wrong, wrong_then = float(now.error_H[fresh_N].sum()), float(self.error_H.sum())
+        p = (wrong + wrong_then) / (rows + then)
+        was, score = 1 - wrong_then / then, 1 - wrong / rows
+        spread = math.sqrt(p * (1 - p) * (1 / rows + 1 / then))
+        z = (was - score) / spread if spread else 0.0
+        return Paired(rows, was, score, spread, _tail(z), _tail(-z))
+
     def to_arrays(self) -> dict[str, Array]:
         """Arrays by name, for a checkpoint."""
         found = {"id": self.id_H, "error": self.error_H}
@@ -137,6 +154,11 @@ def chance(loss_H: Array) -> float:
     bend_KN = lambda_K[:, None] * np.abs(d_N)
     log_cosh_K = (bend_KN + np.log1p(np.exp(-2 * bend_KN)) - np.log(2)).sum(1)
     return float(np.exp(min(0.0, float((log_cosh_K - lambda_K * total).min()))))
+
+
+def _tail(z: float) -> float:
+    """P(Z >= z) of a normal Z."""
+    return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def wilson(score: float, rows: int) -> tuple[float, float]:

@@ -164,6 +164,11 @@ def suspects(report: Mapping[K, Json], *, alone: bool = False) -> list[K]:
     return [sender for sender, told in report.items() if _stands_out(told["beside"])]
 
 
+def contested(report: Mapping[str, Mapping[int, Json]]) -> list[str]:
+    """Tasks of which a sender stands out beside the others."""
+    return [task for task, senders in report.items() if suspects(senders)]
+
+
 def _stands_out(beside: Json | None) -> bool:
     if beside is None or beside["slices"] < MIN_SLICES:
         return False

@@ -27,10 +27,11 @@ def test_sigkill_at_every_failpoint_of_one_stream_changes_nothing(tmp_path: Path
     with Campaign(tmp_path, seed=20) as campaign:
         for failpoint in EVERY_FAILPOINT:
             campaign.die_at(failpoint)
+        campaign.accept()
         campaign.roll_back()
         final = campaign.verify()
         campaign.send_everything_again(final)
-    assert [death.how for death in campaign.deaths] == [*EVERY_FAILPOINT, "SIGKILL"]
+    assert [death.how for death in campaign.deaths] == [*EVERY_FAILPOINT, "SIGKILL", "SIGKILL"]
     assert final.header["step"] > len(EVERY_FAILPOINT)
     assert final.header["epoch"] == 2
 

@@ -143,6 +143,33 @@ def test_rows_that_flipped_since_the_base_are_counted_both_ways() -> None:
     assert not Guard(min_rows=20).flipped(now)
 
 
+@pytest.mark.parametrize(
+    "now",
+    [part("a", 10), part("a", 100, rows=2 * ROWS)],
+    ids=["surely better", "twice as many rows"],
+)
+def test_a_base_that_says_little_is_renewed_before_its_time(now: Part) -> None:
+    guard = evaluated(Guard(min_rows=20), a=part("a", 100))
+    assert evaluated(guard, step=300, a=part("a", 99)).base["a"].step == 200
+    assert evaluated(guard, step=400, a=now).base["a"].step == 400
+
+
+def test_where_senders_contradict_each_other_rows_that_came_since_speak_for_their_part() -> None:
+    """The model answers the old rows as it did, and half of what came since wrong."""
+    old, new = part("a", 10), part("a", 60, rows=120, first=ROWS)
+    errors = RowErrors(*(np.append(getattr(old.errors, key), getattr(new.errors, key))
+                         for key in ("error_H", "size_H", "weight_H")))  # fmt: skip
+    both = Part("a", errors.score, np.append(old.id_H, new.id_H), errors)
+    guard = switched(a_one=old)
+    assert not evaluated(guard, a_one=both).fallen, "they are harder rows, for all that is known"
+    guard.contested = ["a"]
+    fall = evaluated(guard, a_one=both).fallen["a/one"]
+    assert (fall["was"], fall["is"], fall["rows"]) == (pytest.approx(0.95), 0.5, 120)
+    guard.contested = []
+    assert not evaluated(guard, a_one=both).fallen
+    assert guard.has_recovered
+
+
 def test_its_state_is_all_that_it_knows() -> None:
     guard = evaluated(switched(a_one=part("a", 10), b_one=part("b", 3)), a_one=part("a", 100))
     arrays, state = guard.state()

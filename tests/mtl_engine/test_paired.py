@@ -88,6 +88,21 @@ def test_a_loss_is_told_with_what_it_is_made_of() -> None:
     assert found.gain_chance == 1.0
     assert (found.worse, found.better) == (2, 1)
     assert found.low == pytest.approx(found.loss - ONE_SIDED_95 * found.to_dict()["spread"])
+    assert (found.worse, found.better) == (2, 1)
+
+
+def test_rows_that_came_since_are_compared_with_those_of_before_as_two_proportions() -> None:
+    base = RowBase(np.arange(100), np.repeat([1.0, 0.0], [5, 95]))
+    now = errors(*[0.0] * 100, *[1.0] * 40, *[0.0] * 60)
+    found = base.since(np.arange(200), now, min_rows=20)
+    assert found is not None
+    assert (found.rows, found.was, found.score) == (100, 0.95, 0.6)
+    z = 0.35 / math.sqrt(0.225 * 0.775 * (1 / 100 + 1 / 100))
+    assert found.chance == pytest.approx(normal_tail(z))
+    assert found.gain_chance == pytest.approx(1 - normal_tail(z))
+    assert base.since(np.arange(119), now.take(np.arange(119)), min_rows=20) is None
+    sized = RowErrors(now.error_H, np.full(200, 2.0), now.weight_H)
+    assert base.since(np.arange(200), sized, min_rows=20) is None, "not right or wrong alone"
 
 
 def test_rows_weigh_what_they_stand_for_and_those_without_a_label_nothing() -> None:

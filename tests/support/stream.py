@@ -76,6 +76,7 @@ class Feed:
     """Makes events one after the other; the same calls with the same seed give the same bytes."""
 
     seed: int = 0
+    sources: tuple[str, ...] = (SOURCE,)  # who sends: they take turns
     sent: list[Fields] = field(default_factory=list[Fields])
     draw: np.random.Generator = field(init=False)
 
@@ -147,6 +148,22 @@ class Feed:
         self.sent.append(again)
         return again
 
+    def copies(self) -> list[Fields]:
+        """Contents that were sent before: with other labels, without any, and one that comes over and over."""
+        y = self.draw.integers(0, 2, 4)
+        again = self._drawn(4, seed=1)
+        blank = np.zeros((3, 6, 6), np.uint8)
+        made = ({"x": again, "y": y}, {"x": again}, {"x": blank, "y": y[:3]})
+        return [
+            self.event("mtl.data.v1", "digits", TENSORS, save(columns), len(columns["x"]))
+            for columns in made
+        ]
+
+    def _drawn(self, num_rows: int, seed: int) -> np.ndarray:
+        """Images of which every call with the same seed has some."""
+        pool = np.random.Generator(np.random.PCG64(seed)).integers(0, 200, (40, 6, 6))
+        return pool[self.draw.integers(0, len(pool), num_rows)].astype(np.uint8)
+
     # -- what steers -------------------------------------------------------------------------------------------
 
     def steering(self, number: int) -> list[Fields]:
@@ -183,7 +200,8 @@ class Feed:
         elif kind == 4:
             del made["id"]
         else:
-            made["id"] = next(str(old["id"]) for old in self.sent if old.get("subject") == "digits")
+            known = next(old for old in self.sent if old.get("subject") == "digits")
+            made |= {"id": known["id"], "source": known["source"]}
         return made
 
     def event(
@@ -193,7 +211,7 @@ class Feed:
         made: Fields = {
             "specversion": "1.0",
             "id": f"e{len(self.sent)}",
-            "source": SOURCE,
+            "source": self.sources[len(self.sent) % len(self.sources)],
             "type": kind,
             "datacontenttype": content_type,
             "data": data,
