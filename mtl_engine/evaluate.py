@@ -40,7 +40,10 @@ def outputs(model: Model, weights: Mapping[str, Tensor], task: str, rows: Rows) 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A task's judge rows of one phase: their score by the primary metric, their ids, and errors by that of verdicts."""
+    """A task's judge rows of one phase: their score by the primary metric, and errors by that of verdicts.
+
+    A row's id is its content's hash: a copy with another label is the same row, and contradicts what was known of it.
+    """
 
     task: str
     score: float | None
@@ -138,5 +141,5 @@ def _parts(answered: Answered, name: str, sample: Sample, z_HC: Tensor) -> dict[
         z_PC, target = z_HC[torch.from_numpy(mine)], sample.target.take(mine)
         value = kind.scores(z_PC, target, of_stream=True)[kind.primary]
         errors = kind.row_errors(z_PC, target, kind.verdict_metric())
-        parts[part] = Part(name, value, sample.id_H[mine], errors)
+        parts[part] = Part(name, value, sample.content_H[mine], errors)
     return parts

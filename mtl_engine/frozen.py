@@ -82,7 +82,7 @@ def freeze_rival(
             continue
         sample, task, other = held_out.sample(name), registry[name], of_rival[name].kind
         sample = sample.take(np.flatnonzero(sample.step_H <= step))
-        if not len(sample.id_H):
+        if not len(sample.content_H):
             continue
         metric = task.kind.verdict_metric()
         z_HC = task.kind.read(outputs(rival, {}, name, sample.rows), other)

@@ -25,28 +25,22 @@ HELD_OUT_ROWS = 500  # of one task and kind, at most
 KINDS = ("select", "judge")  # a row's is bit 0 of its content's hash
 WAITING_ROWS = 256  # that are given their places together
 _PHASES = 100  # phases of one task that are scored apart; later ones count as the last
-_NO_LABEL = 1e300
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd; a label's place in an id
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A task's held-out rows of one kind: inputs, labels, and for each its phase, the step it was kept at and an id.
-
-    The id stands for content and label: rows with one id are the same row with the same label.
-    """
+    """A task's held-out rows of one kind: inputs, labels, and for each its phase, the step it was kept at and its hash."""
 
     rows: Rows
     target: Target
     phase_H: Array
     step_H: Array
-    id_H: Array
     content_H: Array
 
     def take(self, row_N: Array) -> Sample:
         return Sample(
             self.rows.take(row_N), self.target.take(row_N), self.phase_H[row_N],
-            self.step_H[row_N], self.id_H[row_N], self.content_H[row_N],
+            self.step_H[row_N], self.content_H[row_N],
         )  # fmt: skip
 
 
@@ -103,7 +97,7 @@ class HeldOut:
         target, content_H = targets[task], targets[CONTENT].y
         phase_H, step_H = targets[PHASE].y, targets[STEP].y
         rows = Rows(self._registry[task].table or "", x.numpy(), length_H)
-        return Sample(rows, target, phase_H, step_H, _ids(content_H, target), content_H)
+        return Sample(rows, target, phase_H, step_H, content_H)
 
     def count(self, task: str, kind: str = "judge") -> int:
         """How many rows of one kind a task has."""
@@ -283,15 +277,6 @@ def _same(one: Target, other: Target) -> bool:
     width = max(one.y.shape[-1], other.y.shape[-1])
     one, other = one.padded(width), other.padded(width)
     return bool((one.y == other.y).all() and (one.ones() == other.ones()).all())
-
-
-def _ids(content_H: Array, target: Target) -> Array:
-    """A number for each content and label, int64 [H]."""
-    y_H = np.where(target.ones() > 0, target.y.astype(np.float64), _NO_LABEL)
-    y_H = np.ascontiguousarray(y_H if y_H.ndim == 2 else y_H[:, None]).view(np.uint64)
-    powers = _SPREAD ** np.arange(1, y_H.shape[1] + 1, dtype=np.uint64)
-    mixed_H = ((y_H ^ (y_H >> np.uint64(29))) * powers).sum(1, dtype=np.uint64)
-    return content_H ^ (mixed_H ^ (mixed_H >> np.uint64(32))).view(np.int64)
 
 
 def _below(key: str, named: Mapping[str, Any]) -> dict[str, Any]:

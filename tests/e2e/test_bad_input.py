@@ -35,6 +35,8 @@ max_unread = 100000
 every_s = 5.0
 [publish]
 every_s = 0
+[holdout]
+salt = "the same for both"
 [limits]
 max_event_bytes = {max_event_bytes}
 max_rows = {max_rows}

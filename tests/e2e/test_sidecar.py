@@ -55,7 +55,7 @@ class Pair:
     def start(self) -> None:
         self.daemon.start()
         self.daemon.wait_started()
-        add = {"modality": "image", "holdout": 0.1}
+        add = {"modality": "image", "holdout": 0.5}
         send(self.server.admin, [self.feed.told("mtl.task.add.v1", "digits", add)])
 
     def send(self, num: int = 1) -> None:
@@ -112,7 +112,7 @@ def test_it_answers_quickly_while_the_trainer_starts_checkpoints_hangs_and_stand
 
 def test_what_it_says_is_what_status_says(pair: Pair) -> None:
     pair.start()
-    pair.send(5)
+    pair.send(10)
     send(pair.server.admin, [pair.feed.told("mtl.task.switch.v1", "digits", {"phase": "one"})])
     send(pair.server.admin, [{"type": "nonsense"}])
     pair.wait_caught_up()

@@ -45,6 +45,8 @@ every_s = 0
 on_switch = false
 [evaluate]
 every_s = 0
+[holdout]
+salt = "planted"
 """
 
 
