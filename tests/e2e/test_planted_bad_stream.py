@@ -84,7 +84,8 @@ class Site:
 
     def journal(self, kind: str) -> list[dict[str, Any]]:
         """The details of the lines of one kind that are in the server."""
-        self.mtld("checkpoint", "now")
+        for _ in range(2):  # lines leave just after the answer: the second one says that they have
+            self.mtld("checkpoint", "now")
         rows = self.server.admin.call("XRANGE", Keys.of(self.name).journal, "-", "+")
         lines = [dict(zip(flat[::2], flat[1::2], strict=True)) for _, flat in rows]
         return [json.loads(line[b"detail"]) for line in lines if line[b"kind"] == kind.encode()]
