@@ -26,8 +26,8 @@ app.command()(snapshot_export.export)
 app.command()(snapshot_diff.diff)
 for steers in (champion.promote, champion.rollback, champion.pin, champion.unpin):
     app.command()(steers)
-TOLD = ("at", "step", "epoch", "watermark", "scores", "reason")
-HEADINGS = ("VERSION", "AGE", "STEP", "SIZE", "ALIASES", "SCORES")
+TOLD = ("at", "step", "epoch", "watermark", "scores", "reason", "verdict")
+HEADINGS = ("VERSION", "AGE", "STEP", "SIZE", "ALIASES", "GATE", "JUDGED", "SCORES")
 
 
 @app.command()
@@ -74,9 +74,19 @@ def verify(
 def _row(entry: Json) -> tuple[Any, ...]:
     name, aliases = releases.directory_name(entry["version"]), ", ".join(entry["aliases"])
     if "error" in entry:
-        return name, None, None, None, aliases, "unreadable"
+        return name, None, None, None, aliases, "-", "-", "unreadable"
     age = ago(vitals.age_s(str(entry["at"])))
-    return name, age, entry["step"], size(entry["bytes"]), aliases, " ".join(_scores(entry)) or "-"
+    scores = " ".join(_scores(entry)) or "-"
+    return name, age, entry["step"], size(entry["bytes"]), aliases, *_gate(entry), scores
+
+
+def _gate(entry: Json) -> tuple[str, str]:
+    """The decision, and on how many of the tasks it was made: on none where there was no champion."""
+    verdict = cast("Json", entry.get("verdict") or {})
+    tasks = cast("Json", verdict.get("tasks") or {})
+    unjudged = cast("list[str]", verdict.get("not_judged") or [])
+    judged = f"{len(tasks) - len(unjudged)} of {len(tasks)}" if tasks else "-"
+    return str(verdict.get("decision") or "-"), judged
 
 
 def _scores(entry: Json) -> Iterator[str]:

@@ -46,7 +46,7 @@ ASKED_ALONE = {"publish": {}, "accept": {"task": "digits"}}
 ACTS = ("publish", "promote", "demote", "accept", "roll back", "roll back")
 # What is learned follows from these.
 LEARNED = '[holdout]\nsalt = "of both"\n[drift]\ndetect = true\n'
-# And not from these: every snapshot may become champion, and decisions to evaluate come often.
+# And not from these: every snapshot may become champion, evaluations come often.
 ASIDE = "[gate]\nmin_rows = 500\n[evaluate]\nevery_s = 0.4\n"
 QUIET = "[evaluate]\nevery_s = 0\n"  # what stands in the log is all that is decided
 SOURCES = ("cam-a/1", "cam-b/1")
@@ -341,9 +341,8 @@ class Campaign:
         log = aof.added(self.server.broker.directory, Keys.of(NAMESPACE).events)
         aof.copy(self.server.admin, log, Keys.of(REFERENCE).events)
         settings = stream.SETTINGS + LEARNED + QUIET
-        with DaemonProcess(
-            self.folder / "reference", self.server.url, settings, REFERENCE
-        ) as alone:
+        folder = self.folder / "reference"
+        with DaemonProcess(folder, self.server.url, settings, REFERENCE) as alone:
             found = self.catch_up(alone)
         # It detects the same drift and says so once more, at the end of its log, where nobody waits for it.
         own = aof.added(self.server.broker.directory, Keys.of(REFERENCE).events)[len(log) :]

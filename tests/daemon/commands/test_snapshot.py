@@ -43,6 +43,22 @@ def test_the_list_says_what_points_where_and_how_good_it_is(mtld: Mtld) -> None:
     assert shown[1].endswith("fashion 0.812")
 
 
+def test_the_list_says_what_the_gate_decided_and_on_how_many_tasks(
+    mtld: Mtld, models: Path
+) -> None:
+    path = models / "v000002" / "manifest.json"
+    verdict = {
+        "decision": "promoted",
+        "against": 1,
+        "not_judged": ["mood"],
+        "tasks": {"mood": {}, "fashion": {}},
+    }
+    path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": verdict}))
+    _, newest, first = mtld("snapshot", "list").out.splitlines()
+    assert newest.endswith("promoted  1 of 2  fashion 0.812")
+    assert first.endswith("-         -       fashion 0.812"), "the gate was not asked"
+
+
 @pytest.mark.parametrize(
     ("name", "version"), [((), 2), (("previous",), 1), (("v000001",), 1), (("2",), 2)]
 )

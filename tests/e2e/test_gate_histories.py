@@ -1,0 +1,129 @@
+"""Histories of a task whose rule changes: what the gate lets through, what it refuses however long it takes, and its ways out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from mtld import Producer
+from tests.support.daemon_process import ROOT, DaemonProcess
+from tests.support.servers import NAMESPACE, Server
+from tests.support.sidecar_process import MTLD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from daemon.types import Json
+
+pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
+
+EVENT_ROWS, CLASSES, COLUMNS = 32, 4, 8
+READ_S = 120.0
+
+
+class Site:
+    """A daemon with default settings, a producer, and the operator's command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = Server(folder / "server", "valkey")
+        self.daemon = DaemonProcess(folder / "state", self.server.url, "")
+        self.daemon.start()
+        self.daemon.wait_started()
+        self._producer = Producer(self.server.url, NAMESPACE, "cam-a")
+        self._draw = np.random.Generator(np.random.PCG64(3))
+        self._middle: dict[str, Any] = {}
+
+    def add(self, task: str) -> None:
+        self._producer.add_task(task, modality="table")
+        self._middle[task] = self._draw.standard_normal((CLASSES, COLUMNS)) * 1.6
+
+    def push(self, events: int, task: str = "parts", *, rule: int = 0) -> None:
+        """So many events whose labels follow this rule, and wait until they are learned."""
+        for _ in range(events):
+            y = self._draw.integers(0, CLASSES, EVENT_ROWS)
+            x = self._middle[task][y] + self._draw.standard_normal((EVENT_ROWS, COLUMNS))
+            self._producer.push(task, x.astype(np.float32), (y + rule) % CLASSES)
+        self.daemon.wait_caught_up(self.server.admin, READ_S)
+
+    def mtld(self, *words: str) -> str:
+        """What a verb prints."""
+        done = subprocess.run(
+            [*MTLD, *words, "--state", str(self.daemon.state)],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def publish(self) -> Json:
+        """The verdict on the model as it is now."""
+        self.mtld("snapshot", "publish")
+        verdict = json.loads(self.mtld("snapshot", "show", "latest", "-o", "json"))["verdict"]
+        assert all((task["best"] or 0.0) <= 1.0 for task in verdict["tasks"].values()), verdict
+        return verdict
+
+    def close(self) -> None:
+        self._producer.close()
+        self.daemon.close()
+        self.server.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    made.add("parts")
+    yield made
+    made.close()
+
+
+def test_a_change_that_few_rows_saw_is_let_through_and_listed_and_nothing_is_stuck(
+    site: Site,
+) -> None:
+    site.push(10)
+    site.publish()
+    site.push(80, rule=1)
+    verdict = site.publish()
+    assert (verdict["decision"], verdict["not_judged"]) == ("promoted", ["parts"])
+    assert "promoted  0 of 1" in site.mtld("snapshot", "list")
+    for _ in range(6):
+        assert site.publish()["decision"] == "promoted", "the champion's own weights"
+        site.push(20, rule=1)
+        assert site.publish()["decision"] == "promoted", "better ones"
+
+
+def test_a_champion_by_hand_starts_anew(site: Site) -> None:
+    site.push(120)
+    site.publish()
+    site.push(160, rule=1)
+    assert site.publish()["decision"] == "refused"
+    site.mtld("snapshot", "promote", "latest", "--force", "--confirm", "v000002")
+    for _ in range(5):
+        assert site.publish()["decision"] == "promoted", "the same quality"
+        site.push(5, rule=1)
+
+
+def test_a_bad_model_is_not_promoted_by_waiting_but_by_accepting_it(site: Site) -> None:
+    site.add("bolts")
+    for task in ("parts", "bolts"):
+        site.push(40, task)
+    site.publish()
+    site.push(20)
+    assert site.publish()["decision"] == "promoted"
+    for _ in range(6):
+        site.push(200, rule=1)
+        verdict = site.publish()
+        assert verdict["decision"] == "refused", "60 events became champion, 1,200 others came"
+        assert not verdict["tasks"]["parts"]["is_within"]
+    site.push(150, "bolts", rule=1)
+    site.mtld("task", "accept", "parts")
+    site.push(2, rule=1)
+    verdict = site.publish()
+    assert (verdict["decision"], verdict["tasks"]["parts"]["is_within"]) == ("refused", True)
+    assert "bolts" in verdict["reason"], "only the task that was named is let through"
+    site.mtld("task", "accept", "bolts")
+    site.push(2, rule=1)
+    assert site.publish()["decision"] == "promoted"
