@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 EVENT_ROWS, STREAM, MEMORY = 64, 32, 32
+THREADS = int(os.environ.get("AGAINST_THREADS", "2"))  # of a step
 TRUNK = {"width": 256, "depth": 2, "norm": "none"}
 
 
@@ -35,7 +36,7 @@ def images(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def engine(seed: int, **more: Any) -> Any:
     from mtl_engine.engine import Engine
 
-    return Engine(trunk=TRUNK, replay_batch=MEMORY, num_threads=2, seed=seed, **more)
+    return Engine(trunk=TRUNK, replay_batch=MEMORY, num_threads=THREADS, seed=seed, **more)
 
 
 def engine_blocks(seed: int, events: int, holdout: float) -> Any:
@@ -129,7 +130,7 @@ def side(checkout: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
         str(options.seed),
     ]
     command += ["--events", str(options.events), "--holdout", str(options.holdout)]
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": str(THREADS)}
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -167,7 +168,7 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "what": options.what, "holdout": options.holdout, "blocks": options.blocks, "events_a_block": options.events,
         "ratio_median": round(median(ratios), 4), "ratio_quartiles": [round(low, 4), round(high, 4)],
-        "ms_median": [round(median(one[k] for one in pairs) * 1e3, 2) for k in (0, 1)], "seed": options.seed,
+        "ms_median": [round(median(one[k] for one in pairs) * 1e3, 2) for k in (0, 1)], "seed": options.seed, "threads_a_step": THREADS,
     }  # fmt: skip
 
 

@@ -59,6 +59,7 @@ class _Classes:
         n = max(len(self.labels), z_HC.shape[1])
         self.rows_C = np.bincount(true_H, minlength=n)
         self.stream_C = np.pad(kind.stream.ever_C, (0, max(0, n - len(kind.stream.ever_C))))[:n]
+        self.recent_C = np.pad(kind.stream.recent_C, (0, max(0, n - len(kind.stream.ever_C))))[:n]
         hits_C = np.bincount(true_H[true_H == answer_H], minlength=n)
         share_C = np.zeros(n)
         there_K = np.flatnonzero(self.rows_C)
@@ -90,6 +91,7 @@ class _Classes:
             "class": self.labels[column],
             "rows": int(self.rows_C[column]),
             "stream_rows": int(self.stream_C[column]),
+            "recent_rows": int(self.recent_C[column]),  # of about the last 10,000
             "recall": _number(self.recall_C[column]),
             "precision": _number(self.precision_C[column]),
         }

@@ -22,7 +22,7 @@ class ClassCounts:
 
     def __init__(self) -> None:
         self.ever_C = np.zeros(8, np.int64)
-        self._recent_KC = np.zeros((BLOCKS, 8), np.int64)
+        self._set_recent(np.zeros((BLOCKS, 8), np.int64))
         self._rows = 0  # in the newest block
 
     @property
@@ -33,17 +33,23 @@ class ClassCounts:
     def add(self, count_C: Array, rows: int) -> None:
         """Rows that came together; those of one call stay in one block."""
         if len(count_C) > len(self.ever_C):
-            gap = 2 * len(count_C) - len(self.ever_C)
+            gap = len(count_C) - len(self.ever_C)
             self.ever_C = np.pad(self.ever_C, (0, gap))
-            self._recent_KC = np.pad(self._recent_KC, ((0, 0), (0, gap)))
-        self.ever_C[: len(count_C)] += count_C
+            self._set_recent(np.pad(self._recent_KC, ((0, 0), (0, gap))))
         if self._rows >= BLOCK_ROWS:
-            self._recent_KC = np.concatenate(
-                [self._recent_KC[1:], np.zeros_like(self._recent_KC[:1])]
-            )
+            fresh_1C = np.zeros_like(self._recent_KC[:1])
+            self._set_recent(np.concatenate([self._recent_KC[1:], fresh_1C]))
             self._rows = 0
-        self._recent_KC[-1, : len(count_C)] += count_C
         self._rows += rows
+        if len(count_C) == len(self.ever_C):  # the usual case, in the middle of a step
+            self.ever_C += count_C
+            self._newest_C += count_C
+        else:
+            self.ever_C[: len(count_C)] += count_C
+            self._newest_C[: len(count_C)] += count_C
+
+    def _set_recent(self, recent_KC: Array) -> None:
+        self._recent_KC, self._newest_C = recent_KC, recent_KC[-1]
 
     def share(self, class_K: Array) -> Array:
         """The classes' parts of the stream so far, float64 [K]; one that never came counts as one row."""
@@ -61,4 +67,4 @@ class ClassCounts:
         self.ever_C = np.array(arrays["stream_C"], np.int64)
         self._rows = int(meta.get("recent_rows", 0))
         fresh_KC = np.zeros((BLOCKS, len(self.ever_C)), np.int64)
-        self._recent_KC = np.array(arrays.get("recent_KC", fresh_KC), np.int64)
+        self._set_recent(np.array(arrays.get("recent_KC", fresh_KC), np.int64))
