@@ -258,7 +258,8 @@ class Vitals:
     # The newest evaluation, which all that is shown of scores is read from; empty = none yet. at, step, rows,
     # every_s, average, forgetting, min_acc, wc_acc; `tasks` and `parts` by name, as `daemon/standing.py` reads them.
     evaluation: Json = field(default_factory=dict[str, Any])
-    # action, since; `fallen` by part (task or task/phase): was, is, rows, at, sources whose labels look wrong
+    # action, since; `fallen` by part (task or task/phase): was, is, rows, at, sources whose labels look wrong,
+    # is_fresh where the rows came since its measure was taken
     guard: Json = field(default_factory=dict[str, Any])
     # by task and source: score of the newest rows it sent, before they were trained on, and how many; 64 and "other"
     senders: Json = field(default_factory=dict[str, Any])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from daemon.types import Vitals
     from tests.support.compare import Saved
     from tests.support.planted import Planted
     from tests.support.stream import Fields
@@ -79,8 +80,16 @@ class Site:
 
     def score(self, epoch: int = 1) -> None:
         """Have every hold-out scored, as the schedule would, and wait until all is read that there is in that epoch."""
-        entry = self.daemon.ask("score")["appended"]
-        self.daemon.wait(lambda told: (told.epoch, told.watermark) == (epoch, entry))
+        self.daemon.ask("score")  # one decision after the other, some tasks each
+
+        def is_done(told: Vitals) -> bool:
+            ((newest, _),) = self.server.admin.call(
+                "XREVRANGE", Keys.of(self.name).events, "+", "-", "COUNT", 1
+            )
+            here = (told.epoch, told.watermark, told.state)
+            return here == (epoch, newest.decode(), "idle")
+
+        self.daemon.wait(is_done)
 
     def journal(self, kind: str) -> list[dict[str, Any]]:
         """The details of the lines of one kind that are in the server."""
