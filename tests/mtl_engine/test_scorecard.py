@@ -42,7 +42,7 @@ def test_recall_is_of_rows_and_precision_as_the_stream_would_have_it() -> None:
     found = card(kind_of(2, [900, 100]), answers(0, 0, 0, 1, 1, 0, width=2), [0, 0, 0, 0, 1, 1])
     zero, one = found["classes"]
     assert zero == {"class": 0, "rows": 4, "stream_rows": 900, "recall": 0.75,
-                    "precision": pytest.approx(0.9 * 0.75 / (0.9 * 0.75 + 0.1 * 0.5))}  # fmt: skip
+                    "recent_rows": 900, "precision": pytest.approx(0.9 * 0.75 / (0.9 * 0.75 + 0.1 * 0.5))}  # fmt: skip
     assert one["precision"] == pytest.approx(0.1 * 0.5 / (0.1 * 0.5 + 0.9 * 0.25))
     assert found["confusion"] == {"labels": [0, 1], "counts": [[3, 1], [1, 1]]}
 
