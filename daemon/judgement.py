@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.errors import BadEvent
 from daemon.evaluation import Evaluation
 from daemon.identity import FIRST_ID, id_tuple, is_id
-from mtl_engine.senders import contested, suspects
+from mtl_engine.senders import MIN_DIFFERENCE, contested, suspects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,8 +79,16 @@ class Judgement:
     def news(self) -> Iterable[tuple[str, Json]]:
         """Kinds and details of the journal's lines on what fell or recovered, with the senders that stand out."""
         report = self.senders_report() if self.guard.fallen else {}
-        self.guard.name_senders({task: suspects(of, alone=True) for task, of in report.items()})
+        self.guard.name_senders({task: self._suspects(task, of) for task, of in report.items()})
         return self.guard.news()
+
+    def _suspects(self, task: str, report: Mapping[str, Json]) -> list[str]:
+        """Senders whose rows stand out beside the others'; of a task's only sender, beside what the task was."""
+        if len(report) > 1:
+            return suspects(report)
+        was = [fall["was"] for fall in self.guard.fallen.values() if fall["task"] == task]
+        low = min(was, default=0.0) - MIN_DIFFERENCE
+        return [name for name in suspects(report, alone=True) if report[name]["score"] < low]
 
     def senders_report(self) -> dict[str, dict[str, Json]]:
         """By task and sender: how well its rows were answered before they were trained on."""

@@ -6,30 +6,32 @@ import numpy as np
 from torch import Tensor
 
 from mtl_engine.calibration import AS_TRAINED, Bins, Calibration
+from mtl_engine.paired import wilson
 from mtl_engine.tasks.base import TaskType
 from mtl_engine.tasks.classification import Classification
-from mtl_engine.types import Array, Json, Target
+from mtl_engine.types import Json, Target
 
-CLASSES, MATRIX, PAIRS = (
-    64,
-    32,
-    64,
-)  # told at most: classes, sides of a confusion matrix, pairs where it were larger
-FEW, MANY = (
-    5,
-    100,
-)  # judge rows that a recall needs to speak, rows of the stream of a class that was learned
-COLLAPSED, SOUND = (
-    0.05,
-    0.5,
-)  # a recall below the one while the stream's accuracy is not below the other
+# Told at most: classes, sides of a confusion matrix, pairs of one that were larger.
+CLASSES, MATRIX, PAIRS = 64, 32, 64
+# Judge rows that a class needs to be called gone, and rows of the stream to be called learned.
+FEW, MANY = 5, 100
+# A class is gone at a recall below the one, while the stream's accuracy is not below the other.
+COLLAPSED, SOUND = 0.05, 0.5
+# Judge rows of a task, and the part of the answers that one class has when the others have gone.
+ENOUGH, NEARLY_ALL = 20, 0.9
 
 
 def scorecard(
     kind: TaskType, z_HC: Tensor, target: Target, calibration: Calibration = AS_TRAINED
 ) -> Json:
     """What `z` says of held-out rows, as JSON of bounded size; what a kind has no classes for is empty or None."""
-    found: Json = {"classes": [], "confusion": None, "worst": None, "collapsed": False}
+    found: Json = {
+        "classes": [],
+        "confusion": None,
+        "worst": None,
+        "collapsed": False,
+        "majority": None,
+    }
     if isinstance(kind, Classification) and z_HC.shape[1]:
         found |= _Classes(kind, z_HC, target).told()
     bins = kind.reliability(calibration.moved(z_HC), target, of_stream=True)
@@ -41,11 +43,13 @@ def brief(kind: TaskType, z_HC: Tensor, target: Target) -> Json:
     if not isinstance(kind, Classification) or not z_HC.shape[1]:
         return {"worst": None, "collapsed": ""}
     told = _Classes(kind, z_HC, target).told()
-    gone, worst = told["collapsed_classes"], told["worst"]
-    if not gone:
-        return {"worst": worst, "collapsed": ""}
-    others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-    words = f"class {worst['class']}{others} is hardly ever answered (recall {worst['recall']:.2f} on {worst['rows']} rows)"
+    gone, worst, recalls = told["collapsed_classes"], told["worst"], told["classes"]
+    words = ""
+    if told["majority"] is not None:
+        words = f"nearly every answer is {told['majority']}, whichever of {len(recalls)} classes a row is of"
+    elif gone:
+        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        words = f"class {gone[0]}{others} is hardly ever answered, though there are {FEW} rows of it or more"
     return {"worst": worst, "collapsed": words}
 
 
@@ -75,16 +79,23 @@ class _Classes:
         self.true_P, self.answer_P = pair_P // n, pair_P % n
 
     def told(self) -> Json:
-        speaks_K = np.flatnonzero(self.rows_C >= FEW)
-        worst = int(speaks_K[self.recall_C[speaks_K].argmin()]) if speaks_K.size else None
         return {
             "classes": self._of_classes(),
             "confusion": self._confusion(),
-            "worst": None
-            if worst is None
-            else {key: self._of(worst)[key] for key in ("class", "recall", "rows")},
-            **self._collapsed(speaks_K),
+            "worst": self._worst(),
+            **self._collapsed(),
         }
+
+    def _worst(self) -> Json | None:
+        """The class of which least can be hoped: with the lowest upper end of its recall's interval, however few its rows."""
+        class_K = np.flatnonzero(self.rows_C)
+        if not class_K.size:
+            return None
+        upper_K = [
+            wilson(float(self.recall_C[c]), int(self.rows_C[c]))[1] for c in class_K.tolist()
+        ]
+        told = self._of(int(class_K[np.argmin(upper_K)]))
+        return {key: told[key] for key in ("class", "recall", "rows")}
 
     def _of(self, column: int) -> Json:
         return {
@@ -123,13 +134,27 @@ class _Classes:
             ]
         }
 
-    def _collapsed(self, speaks_K: Array) -> Json:
-        """Whether a class that was learned is never answered, though most of the stream is answered right; which ones."""
+    def _collapsed(self) -> Json:
+        """Whether a learned class is never answered though most of the stream is answered right, or one class is the answer to all."""
+        speaks_K = np.flatnonzero(self.rows_C >= FEW)
         is_gone_K = (self.recall_C[speaks_K] < COLLAPSED) & (self.stream_C[speaks_K] >= MANY)
         columns: list[int] = speaks_K[is_gone_K].tolist()
-        gone = [self.labels[column] for column in columns[:CLASSES]]
-        collapsed = bool(gone) and self.accuracy >= SOUND
-        return {"collapsed": collapsed, "collapsed_classes": gone if collapsed else []}
+        gone = (
+            [self.labels[column] for column in columns[:CLASSES]] if self.accuracy >= SOUND else []
+        )
+        majority = self._majority()
+        collapsed = bool(gone) or majority is not None
+        return {"collapsed": collapsed, "collapsed_classes": gone, "majority": majority}
+
+    def _majority(self) -> int | str | None:
+        """The class that nearly all rows are answered with, each of the stream's classes counting the same."""
+        class_K = np.flatnonzero(self.rows_C)
+        if np.count_nonzero(self.stream_C[class_K] >= MANY) < 2 or self.rows_C.sum() < ENOUGH:
+            return None
+        share_P = self.pair_rows_P / self.rows_C[self.true_P] / len(class_K)
+        share_C = np.bincount(self.answer_P, share_P)
+        top = int(share_C.argmax())
+        return self.labels[top] if share_C[top] >= NEARLY_ALL else None
 
 
 def _calibrated(bins: Bins, calibration: Calibration) -> Json:

@@ -53,10 +53,26 @@ def test_a_class_without_rows_is_told_without_a_recall() -> None:
     assert [one["precision"] for one in found["classes"]] == [1.0, 0.0, None]
 
 
-def test_the_worst_class_is_one_with_enough_rows_to_say_so() -> None:
+def test_the_worst_class_is_the_one_of_which_least_can_be_hoped() -> None:
     found = card(kind_of(3), answers(*[0] * 5, *[1] * 4, 0, 0, width=3), [0] * 5 + [1] * 5 + [2])
-    assert found["worst"] == {"class": 1, "recall": 0.8, "rows": 5}
-    assert card(kind_of(2), answers(0, width=2), [0])["worst"] is None
+    assert found["worst"] == {"class": 2, "recall": 0.0, "rows": 1}  # rather than 4 of 5
+    found = card(
+        kind_of(3), answers(*[0] * 5, *[1] * 2, *[0] * 4, width=3), [0] * 5 + [1] * 5 + [2]
+    )
+    assert found["worst"] == {"class": 1, "recall": 0.4, "rows": 5}  # rather than none of one
+    assert card(kind_of(2), answers(0, width=2), [0])["worst"]["class"] == 0
+
+
+def test_one_class_as_the_answer_to_all_is_a_collapse_however_small_its_part_of_the_stream() -> (
+    None
+):
+    kind, rows = kind_of(5, [4000, 2000, 1500, 150, 40]), [0] * 10 + [1] * 5 + [2] * 4 + [3, 4]
+    found = card(kind, answers(*[0] * 21, width=5), rows)
+    assert (found["collapsed"], found["majority"]) == (True, 0)
+    found = card(kind, answers(*rows, width=5), rows)
+    assert (found["collapsed"], found["majority"]) == (False, None)
+    young = kind_of(5, [4000, 20, 15, 15, 4])
+    assert not card(young, answers(*[0] * 21, width=5), rows)["majority"]
 
 
 @pytest.mark.parametrize(
