@@ -21,35 +21,50 @@ class ClassCounts:
     """
 
     def __init__(self) -> None:
-        self.ever_C = np.zeros(8, np.int64)
-        self._set_recent(np.zeros((BLOCKS, 8), np.int64))
+        self._ever_C = np.zeros(8, np.int64)
+        self._recent_KC = np.zeros((BLOCKS, 8), np.int64)
         self._rows = 0  # in the newest block
+        self._waiting: list[Array] = []  # labels that came since
+        self._num_waiting = 0
+
+    @property
+    def ever_C(self) -> Array:
+        """Rows since the task was added, int64 [C]."""
+        self._count()
+        return self._ever_C
 
     @property
     def recent_C(self) -> Array:
         """Of about the last 10,000 rows, int64 [C]; events are never parted, so at most `BLOCKS` of the largest more."""
+        self._count()
         return self._recent_KC.sum(0)
 
-    def add(self, count_C: Array, rows: int) -> None:
-        """Rows that came together; those of one call stay in one block."""
-        if len(count_C) > len(self.ever_C):
-            gap = len(count_C) - len(self.ever_C)
-            self.ever_C = np.pad(self.ever_C, (0, gap))
-            self._set_recent(np.pad(self._recent_KC, ((0, 0), (0, gap))))
-        if self._rows >= BLOCK_ROWS:
-            fresh_1C = np.zeros_like(self._recent_KC[:1])
-            self._set_recent(np.concatenate([self._recent_KC[1:], fresh_1C]))
-            self._rows = 0
-        self._rows += rows
-        if len(count_C) == len(self.ever_C):  # the usual case, in the middle of a step
-            self.ever_C += count_C
-            self._newest_C += count_C
-        else:
-            self.ever_C[: len(count_C)] += count_C
-            self._newest_C[: len(count_C)] += count_C
+    def add(self, y_B: Array) -> None:
+        """Columns of rows that came together. Counted many at once: in the middle of a step that would cost more."""
+        if len(y_B):
+            self._waiting.append(y_B)
+            self._num_waiting += len(y_B)
+            if self._num_waiting >= BLOCK_ROWS:
+                self._count()
 
-    def _set_recent(self, recent_KC: Array) -> None:
-        self._recent_KC, self._newest_C = recent_KC, recent_KC[-1]
+    def _count(self) -> None:
+        """Count what waits, with the outcome of counting each at once; rows that came together stay in one block."""
+        waiting, self._waiting, self._num_waiting = self._waiting, [], 0
+        while waiting:
+            if self._rows >= BLOCK_ROWS:
+                fresh_1C = np.zeros_like(self._recent_KC[:1])
+                self._recent_KC, self._rows = np.concatenate([self._recent_KC[1:], fresh_1C]), 0
+            parts: list[Array] = []
+            while waiting and self._rows < BLOCK_ROWS:
+                parts.append(waiting.pop(0))
+                self._rows += len(parts[-1])
+            count_C = np.bincount(np.concatenate(parts))
+            gap = max(0, len(count_C) - len(self._ever_C))
+            if gap:
+                self._ever_C = np.pad(self._ever_C, (0, gap))
+                self._recent_KC = np.pad(self._recent_KC, ((0, 0), (0, gap)))
+            self._ever_C[: len(count_C)] += count_C
+            self._recent_KC[-1, : len(count_C)] += count_C
 
     def share(self, class_K: Array) -> Array:
         """The classes' parts of the stream so far, float64 [K]; one that never came counts as one row."""
@@ -60,11 +75,13 @@ class ClassCounts:
         return count_K / count_K.sum()
 
     def state(self) -> tuple[Json, dict[str, Array]]:
-        return {"recent_rows": self._rows}, {"stream_C": self.ever_C, "recent_KC": self._recent_KC}
+        self._count()
+        return {"recent_rows": self._rows}, {"stream_C": self._ever_C, "recent_KC": self._recent_KC}
 
     def load_state(self, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """A state of before there were such counts brings those of the trained rows as `stream_C`."""
-        self.ever_C = np.array(arrays["stream_C"], np.int64)
+        self._waiting, self._num_waiting = [], 0
+        self._ever_C = np.array(arrays["stream_C"], np.int64)
         self._rows = int(meta.get("recent_rows", 0))
-        fresh_KC = np.zeros((BLOCKS, len(self.ever_C)), np.int64)
-        self._set_recent(np.array(arrays.get("recent_KC", fresh_KC), np.int64))
+        fresh_KC = np.zeros((BLOCKS, len(self._ever_C)), np.int64)
+        self._recent_KC = np.array(arrays.get("recent_KC", fresh_KC), np.int64)

@@ -88,14 +88,11 @@ class Classification(TaskType):
         if len(self.vocabulary) > len(self.seen_C):
             self.seen_C = np.pad(self.seen_C, (0, 2 * len(self.vocabulary) - len(self.seen_C)))
         y_B = target.y if target.weight is None else target.y[target.weight > 0]
-        count_C = np.bincount(y_B, minlength=len(self.seen_C))
-        self.seen_C += count_C
-        self.stream.add(count_C, len(y_B))
+        self.seen_C += np.bincount(y_B, minlength=len(self.seen_C))
+        self.stream.add(y_B)
 
     def count_held_out(self, target: Target) -> None:
-        y_B = target.y[target.labelled()]
-        if len(y_B):
-            self.stream.add(np.bincount(y_B), len(y_B))
+        self.stream.add(target.y[target.labelled()])
 
     def loss(
         self, z_BC: Tensor, y: Tensor, weight: Tensor | None, shift_C: Tensor | None = None

@@ -24,7 +24,7 @@ def kind_of(classes: int, stream: list[int] | None = None, kind: str = "classifi
         counts = stream or [200] * classes
         target, fresh = found.check(np.arange(classes), None, None, classes)
         found.admit(target, fresh)
-        found.stream.add(np.array(counts), sum(counts))
+        found.stream.add(np.repeat(np.arange(len(counts)), counts))
     return found
 
 
