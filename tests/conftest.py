@@ -46,7 +46,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Tests left out by a marker are not run either, and the summary says which marker runs them."""
     for item in items:
-        marks = [m for m in ("apt", "browser", "chaos") if item.get_closest_marker(m)]
+        marks = [m for m in ("apt", "browser", "chaos", "long") if item.get_closest_marker(m)]
         if marks:
             _not_run.setdefault(f"marked {marks[0]}; .ci/run runs them", []).append(item.nodeid)
 

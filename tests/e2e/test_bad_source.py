@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daemon.types import Json
 
-pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(120)]
 
 SETTINGS = "[evaluate]\nevery_s = 5\n"  # the others are as they come
 EVENT_ROWS, CLASSES, COLUMNS = 32, 5, 12

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from daemon.types import Json
 
-pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 EVENT_ROWS, CLASSES, COLUMNS = 32, 4, 8
 READ_S = 120.0
