@@ -1,8 +1,8 @@
 """One stream, many deaths: feeds a daemon, kills it at fail-points or at random, and proves that nothing shows.
 
-Meanwhile an operator publishes, promotes, and rolls back without leaving anything out, which replays to the same state. The reference is a second daemon with a state directory of its own that is never killed. It reads a copy of the
-log with the same ids, taken from the server's append-only file, since flushes and declarations were decided by
-the first daemon and stand in its log.
+Meanwhile an operator publishes, promotes, and rolls back without leaving anything out, which replays to the same state.
+The reference is a second daemon with a state directory of its own that is never killed. It reads a copy of the
+log with the same ids, taken from the server's append-only file: what the first one decided stands in its log.
 """
 
 from __future__ import annotations

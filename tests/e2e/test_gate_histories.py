@@ -89,7 +89,7 @@ def test_a_change_that_few_rows_saw_is_let_through_and_listed_and_nothing_is_stu
     verdict = site.publish()
     assert (verdict["decision"], verdict["not_judged"]) == ("promoted", ["parts"])
     assert "promoted  0 of 1" in site.mtld("snapshot", "list")
-    for _ in range(6):
+    for _ in range(3):
         assert site.publish()["decision"] == "promoted", "the champion's own weights"
         site.push(20, rule=1)
         assert site.publish()["decision"] == "promoted", "better ones"
@@ -101,7 +101,7 @@ def test_a_champion_by_hand_starts_anew(site: Site) -> None:
     site.push(160, rule=1)
     assert site.publish()["decision"] == "refused"
     site.mtld("snapshot", "promote", "latest", "--force", "--confirm", "v000002")
-    for _ in range(5):
+    for _ in range(3):
         assert site.publish()["decision"] == "promoted", "the same quality"
         site.push(5, rule=1)
 
@@ -113,8 +113,8 @@ def test_a_bad_model_is_not_promoted_by_waiting_but_by_accepting_it(site: Site) 
     site.publish()
     site.push(20)
     assert site.publish()["decision"] == "promoted"
-    for _ in range(6):
-        site.push(200, rule=1)
+    for _ in range(3):
+        site.push(400, rule=1)
         verdict = site.publish()
         assert verdict["decision"] == "refused", "60 events became champion, 1,200 others came"
         assert not verdict["tasks"]["parts"]["is_within"]
