@@ -12,7 +12,7 @@ from mtl_engine import snapshot
 from mtl_engine.calibration import AS_TRAINED, Bins, Calibration
 from mtl_engine.evaluate import Answered
 from mtl_engine.registry import Task
-from mtl_engine.scorecard import scorecard
+from mtl_engine.scorecard import brief, scorecard
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Target
 
@@ -20,6 +20,8 @@ _NOTE = {
     "balanced": "predict answers as trained, every class alike: the most probable class may be another one",
     "prior": "predict answers with what is most probable",
 }
+CARDS = 256  # of at most some 15 KB each; a manifest stays within a few megabytes
+_BRIEF = {"classes": [], "confusion": None, "calibration": None}
 _DIGITS = 6
 
 
@@ -82,12 +84,19 @@ class Probabilities:
         }
 
     def scorecards(self, fitted: Mapping[str, Calibration] | None = None) -> Json:
-        """Every task seen on its judge rows, with the calibrations that it is published with (default: as of now)."""
+        """Every task seen on its judge rows, with the calibrations that it is published with (default: as of now).
+
+        The first `CARDS` tasks whole, the others in brief.
+        """
         cards: Json = {}
         for name, task in self._trainer.registry.tasks.items():
             known = self._answers.of(name)
             if known is not None:
                 sample, z_HC = known
+                if len(cards) >= CARDS:
+                    told = brief(task.kind, z_HC, sample.target)
+                    cards[name] = {**_BRIEF, **told, "collapsed": bool(told["collapsed"])}
+                    continue
                 calibration = self.calibration(name) if fitted is None else fitted[name]
                 cards[name] = scorecard(task.kind, z_HC, sample.target, calibration)
         return cards

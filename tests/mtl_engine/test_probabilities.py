@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_engine import export, snapshot
+from mtl_engine import export, probabilities, snapshot
 from mtl_engine.engine import Engine
 from mtl_engine.errors import EngineError, StateError
 from mtl_engine.types import KINDS, TaskSpec
-from tests.support.engines import engine, labels_of, parts, task
+from tests.support.engines import blobs, engine, labels_of, parts, task
 
 RARE = 0.1
 WIDTH = 4
@@ -172,3 +172,18 @@ def test_a_decision_is_one_of_two_words_and_balanced_where_nothing_is_said() -> 
         TaskSpec("a", decision="priors")
     with pytest.raises(EngineError, match="decision of task a"):
         TaskSpec("a").changed({"decision": "best"})
+
+
+def test_scorecards_of_very_many_tasks_are_whole_for_the_first_and_brief_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probabilities, "CARDS", 1)
+    one = engine("finetune")
+    for name in ("a", "b"):
+        one.add_task(task(name))
+        one.observe(name, blobs([0, 1] * 8), [0, 1] * 8)
+        one.hold_out(name, blobs([0, 1] * 20, 3), [0, 1] * 20)
+    cards = one.report()["scorecards"]
+    assert cards["a"]["calibration"] is not None
+    assert (cards["b"]["classes"], cards["b"]["collapsed"]) == ([], False)
+    assert cards["b"]["worst"]["recall"] == 1.0
