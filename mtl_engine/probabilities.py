@@ -21,7 +21,7 @@ _NOTE = {
     "prior": "predict answers with what is most probable",
 }
 CARDS = 256  # of at most some 15 KB each; a manifest stays within a few megabytes
-_BRIEF = {"classes": [], "confusion": None, "calibration": None}
+_BRIEF: Json = {"classes": [], "confusion": None, "calibration": None}
 _DIGITS = 6
 
 

@@ -186,4 +186,4 @@ def test_scorecards_of_very_many_tasks_are_whole_for_the_first_and_brief_for_the
     cards = one.report()["scorecards"]
     assert cards["a"]["calibration"] is not None
     assert (cards["b"]["classes"], cards["b"]["collapsed"]) == ([], False)
-    assert cards["b"]["worst"]["recall"] == 1.0
+    assert cards["b"]["worst"].keys() == {"class", "recall", "rows"}
