@@ -149,7 +149,8 @@ def block_of(worker: subprocess.Popen[str]) -> float:
     return float(worker.stdout.readline())
 
 
-def compared(options: argparse.Namespace) -> dict[str, Any]:
+def pairs_of(options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Blocks of both sides after one start of each."""
     here = Path(__file__).resolve().parents[1]
     own, other = side(here, options), side(options.other.resolve(), options)
     pairs: list[tuple[float, float]] = []
@@ -163,11 +164,20 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
         assert worker.stdin is not None
         worker.stdin.close()
         worker.wait()
+    return pairs
+
+
+def compared(options: argparse.Namespace) -> dict[str, Any]:
+    """Over several starts: where a process lies in memory makes steps some percent slower or faster."""
+    starts = [pairs_of(options) for _ in range(options.starts)]
+    pairs = [pair for found in starts for pair in found]
     ratios = sorted(mine / theirs for mine, theirs in pairs)
+    each = [round(median(mine / theirs for mine, theirs in found), 4) for found in starts]
     low, high = (ratios[int(len(ratios) * part)] for part in (0.25, 0.75))
     return {
         "what": options.what, "holdout": options.holdout, "blocks": options.blocks, "events_a_block": options.events,
         "ratio_median": round(median(ratios), 4), "ratio_quartiles": [round(low, 4), round(high, 4)],
+        "ratio_by_start": each, "ratio_mean_of_starts": round(sum(each) / len(each), 4),
         "ms_median": [round(median(one[k] for one in pairs) * 1e3, 2) for k in (0, 1)], "seed": options.seed, "threads_a_step": THREADS,
     }  # fmt: skip
 
@@ -178,7 +188,8 @@ def main() -> None:
         "other", nargs="?", type=Path, help="the other checkout, as `git worktree add` makes it"
     )
     parser.add_argument("--what", choices=("engine", "machine"), default="machine")
-    parser.add_argument("--blocks", type=int, default=120)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--blocks", type=int, default=40, help="pairs of blocks after each start")
     parser.add_argument("--events", type=int, default=50, help="events of 64 rows a block")
     parser.add_argument("--holdout", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
