@@ -39,10 +39,12 @@ class Guard:
     A part falls if its score on them is lower by more than the task's tolerance, and by more than chance explains: a sign
     test, at a level that leaves one false alarm in 10,000 evaluations. Where two senders contradict each other a model may
     go on answering the old rows as it did while it gets half of the new ones wrong: so a part of a task of which a sender
-    stands out falls, too, if the rows that came since are answered far worse than those of the base were. It recovers when the loss is within the tolerance or
-    within what chance explains; `accept` makes what it is now the measure. A part with fewer than `min_rows` common rows is
-    not judged, and one that has fallen stays so. Without switches a base is renewed every `RENEW_STEPS` steps, and as soon
-    as the model is surely better or has twice as many rows. Bound: an id and an error a judge row.
+    stands out falls, too, if the rows that came since are answered far worse than those of the base were.
+
+    It recovers when the loss is within the tolerance or within what chance explains; `accept` makes what it is now the
+    measure. A part with fewer than `min_rows` common rows is not judged, and one that has fallen stays so. Without
+    switches a base is renewed every `RENEW_STEPS` steps, and as soon as the model is surely better or has twice as many
+    rows. Bound: an id and an error a judge row.
     """
 
     def __init__(self, min_rows: int) -> None:
@@ -109,7 +111,9 @@ class Guard:
     def news(self) -> list[tuple[str, Json]]:
         """Kind and detail of the journal's line on the last evaluation, if it brought any."""
         if self.is_new:
-            return [("guard_fell", {"since": self.since, "parts": dict(self.fallen)})]
+            # Copies: the line may leave later, and what is told of a fall goes on changing.
+            parts = {part: dict(fall) for part, fall in self.fallen.items()}
+            return [("guard_fell", {"since": self.since, "parts": parts})]
         return [("guard_recovered", {"since": self.since})] if self.has_recovered else []
 
     def flipped(self, scored: Scored) -> Json:

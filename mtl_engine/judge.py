@@ -10,7 +10,7 @@ import numpy as np
 from mtl_engine import evaluate, frozen, snapshot
 from mtl_engine.evaluate import Scored
 from mtl_engine.frozen import FrozenTask
-from mtl_engine.heldout import KINDS, HeldOut, Sample
+from mtl_engine.heldout import KINDS, HeldOut
 from mtl_engine.matrix import Matrix
 from mtl_engine.paired import Paired
 from mtl_engine.splitting import Splitter
@@ -19,7 +19,7 @@ from mtl_engine.types import Json, Rows
 
 
 class Judge:
-    """Reads *judge* rows only, but for `select_sample`, by which things may be chosen and nothing is judged.
+    """Reads *judge* rows only. What may be chosen by select rows (`probabilities`) asks `answered` for these.
 
     `salt` decides which contents are held out and of which kind; a state that is loaded brings its own.
     """
@@ -49,10 +49,6 @@ class Judge:
         if kind is not None:
             hash_B = (hash_B & ~np.int64(1)) | np.int64(KINDS.index(kind))
         self.held_out.keep(rows, hash_B, self._trainer.step_count)
-
-    def select_sample(self, task: str) -> Sample | None:
-        """A task's select rows, None if it has none."""
-        return self.held_out.sample(task, "select") if self.held_out.count(task, "select") else None
 
     # -- scores ----------------------------------------------------------------------------------------------
 

@@ -197,3 +197,11 @@ def test_a_state_of_a_build_that_kept_scores_alone_goes_on_with_what_fell() -> N
     assert evaluated(guard, a_one=part("a", 100)).fallen
     assert not evaluated(guard, a_one=part("a", 10)).fallen
     assert evaluated(guard, a_one=part("a", 100)).fallen
+
+
+def test_a_line_for_the_journal_stays_what_it_was() -> None:
+    guard = evaluated(switched(a_one=part("a", 10)), a_one=part("a", 100))
+    ((_, line),) = guard.news()
+    guard.name_senders({"a": ["cam-b"]})
+    assert guard.fallen["a/one"]["sources"] == ["cam-b"]
+    assert line["parts"]["a/one"]["sources"] == []

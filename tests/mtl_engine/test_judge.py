@@ -50,7 +50,7 @@ def test_rows_that_are_held_out_are_kept_and_not_trained_on() -> None:
     assert 15 < held < 45
     assert len(rest) + held == 100
     scored = one.judge.held_out.sample("a").rows.x
-    chosen = one.judge.select_sample("a")
+    chosen = one.judge.held_out.sample("a", "select")
     assert chosen is not None
     assert len(scored) + len(chosen.rows) == held
     out = {row.tobytes() for row in np.concatenate([scored, chosen.rows.x])}
@@ -62,7 +62,7 @@ def test_a_stream_without_hold_outs_passes_as_it_is() -> None:
     one = made("a", holdout=0.0)
     rows = one.prepare("a", blobs([0] * 9), [0] * 9)
     assert one.judge.split(rows, "1-0") == (rows, 0)
-    assert one.judge.select_sample("a") is None
+    assert not one.judge.held_out.count("a", "select")
 
 
 def test_an_engine_goes_on_from_its_state_as_if_nothing_had_been() -> None:
