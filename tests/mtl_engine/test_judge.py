@@ -100,7 +100,7 @@ def test_an_engine_goes_on_where_contents_are_large_and_labels_change() -> None:
 
 def choose(one: Engine, tries: int) -> float:
     """A knob that anything could be: a head climbs by random steps to what answers the select rows best. Returns its score there."""
-    sample, kind = one.judge.select_sample("a"), parts(one).registry["a"].kind
+    sample, kind = one.judge.held_out.sample("a", "select"), parts(one).registry["a"].kind
     assert sample is not None
     head = list(parts(one).model.heads.parameters())
     best, best_score = [p.detach().clone() for p in head], -1.0
