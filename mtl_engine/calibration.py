@@ -3,18 +3,20 @@
 Outputs are what training asked for, which is not yet a probability: a strategy that adjusts for the classes' shares leaves
 these out, a model held to its stored outputs is less sure than it may be, a rare class is misjudged as a whole. So
 
-    p = softmax(z / T + s log(share of the class in the stream) + b)
+    p = softmax(z / T + s log(share of the class in the stream) + r * how late the class came + b)
 
-(sigmoid for yes-or-no columns). T, s and b minimise the summed log-loss of the rows, each weighted as its class is in the
-stream, plus 1/2 of 8 (log T)^2 + h (s - s0)^2 + 4 |b|^2, without which the few rows of a rare class decide. It says that
-log T is mostly within 1/3 of 0 and an offset within 1/2, which is what streams had (docs/methods.md). h is 4, and 100 where
-it is known that outputs lack all of the log-shares (s0 = 1). A temperature with offsets by class is "bias-corrected
-temperature scaling" (Alexandari, Kundaje and Shrikumar 2020, arXiv 1901.06852).
+(sigmoid(z / T + r + b) for yes-or-no columns). T, s, r and b minimise the summed log-loss of the rows, each weighted as its
+class is in the stream, plus 1/2 of 8 (log T)^2 + h (s - s0)^2 + r^2 / 2 + 4 |b|^2, without which the few rows of a rare
+class decide. It says that log T is mostly within 1/3 of 0 and an offset within 1/2, which is what streams had
+(docs/methods.md). h is 4, and 100 where it is known that outputs lack all of the log-shares (s0 = 1). Classes that came
+late are misjudged together, the first of a stream as the last to -1/2 and 1/2: one number for all of them is found from
+fewer rows than an offset for each. A temperature with offsets by class is "bias-corrected temperature scaling"
+(Alexandari, Kundaje and Shrikumar 2020, arXiv 1901.06852).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,11 +30,8 @@ from mtl_engine.types import Array, Json
 
 MIN_ROWS = 20  # held-out rows, each counted by its weight, below which nothing is fitted
 BINS = 10  # of equal mass, for the calibration error
-_OF_TEMPERATURE, _OF_OFFSET = (
-    8.0,
-    4.0,
-)  # how strongly log T, and s and b, are held to where they begin
-_KNOWN = 100.0  # and s, where it is known
+# How strongly each is held to where it begins: log T; s and b; s where it is known; r; b of yes-or-no columns.
+_OF_TEMPERATURE, _OF_OFFSET, _KNOWN, _OF_COMMON, _OF_COLUMN = 8.0, 4.0, 100.0, 0.5, 2.0
 _LOG_RANGE = np.log(8.0)  # T is within 1/8 and 8
 _STEPS, _HALVINGS = 50, 20
 _NUMBERS = 2_000_000  # outputs that are looked at; of more, evenly spaced rows
@@ -90,9 +89,9 @@ def fit_softmax(
     problem = _Softmax(
         z_HC[used_H].astype(np.float64), y_H[used_H], weight_H, log_share_C, class_K, lacks
     )
-    found = _newton(problem.at, np.concatenate([[0.0, lacks], np.zeros(len(class_K))]))
-    shift_C = found[1] * log_share_C
-    shift_C[class_K] += found[2:]
+    found = _newton(problem.at, problem.start())
+    shift_C = found[1:_COMMON] @ problem.common_DC
+    shift_C[class_K] += found[_COMMON:]
     return Calibration(float(np.exp(found[0])), shift_C, len(used_H))
 
 
@@ -105,74 +104,92 @@ def fit_sigmoid(z_HC: Array, y_HC: Array, weight_HC: Array) -> Calibration:
         return AS_TRAINED
     z_HC, y_HC = z_HC[used_H].astype(np.float64), y_HC[used_H].astype(np.float64)
 
-    held = np.concatenate([[_OF_TEMPERATURE], np.full(z_HC.shape[1], _OF_OFFSET)])
+    columns = z_HC.shape[1]
+    held = np.concatenate([[_OF_TEMPERATURE, _OF_COMMON], np.full(columns, _OF_COLUMN)])
 
     def at(v: Array) -> tuple[float, Array]:
         t = np.exp(-v[0])
-        a_HC = t * z_HC + v[1:]
+        a_HC = t * z_HC + v[1] + v[2:]
         p_HC = 0.5 * (1 + np.tanh(0.5 * a_HC))
         loss = float((weight_HC * (np.logaddexp(0.0, a_HC) - y_HC * a_HC)).sum())
         g_HC, h_HC, d_HC = weight_HC * (p_HC - y_HC), weight_HC * p_HC * (1 - p_HC), -t * z_HC
-        slope = np.concatenate([[(g_HC * d_HC).sum()], g_HC.sum(0)])
-        own_C, cross_C = h_HC.sum(0) + _OF_OFFSET, (h_HC * d_HC).sum(0)
-        slope += held * v
-        loss += 0.5 * float(held @ v**2)
-        corner = (h_HC * d_HC**2).sum() + _OF_TEMPERATURE - (cross_C**2 / own_C).sum()
-        first = (slope[0] - (cross_C * slope[1:] / own_C).sum()) / corner
-        return loss, np.concatenate([[first], (slope[1:] - cross_C * first) / own_C])
+        slope = np.concatenate([[(g_HC * d_HC).sum(), g_HC.sum()], g_HC.sum(0)]) + held * v
+        own_C, cross_C = h_HC.sum(0), (h_HC * d_HC).sum(0)
+        corner = np.array([[(h_HC * d_HC**2).sum(), cross_C.sum()], [cross_C.sum(), own_C.sum()]])
+        step = _bordered(
+            corner + np.diag(held[:2]), np.stack([cross_C, own_C]), own_C + held[2:], slope
+        )
+        return loss + 0.5 * float(held @ v**2), step
 
-    found = _newton(at, np.zeros(1 + z_HC.shape[1]))
-    return Calibration(float(np.exp(found[0])), found[1:], len(used_H))
+    found = _newton(at, np.zeros(2 + columns))
+    return Calibration(float(np.exp(found[0])), found[1] + found[2:], len(used_H))
 
 
-@dataclass(frozen=True, slots=True)
+def _bordered(corner_DD: Array, border_DC: Array, diagonal_C: Array, slope: Array) -> Array:
+    """The solution of [[corner, border], [border^T, diag]] x = slope, in time that grows with C and not its cube."""
+    n = len(corner_DD)
+    over_DC = border_DC / diagonal_C
+    first = np.linalg.solve(corner_DD - over_DC @ border_DC.T, slope[:n] - over_DC @ slope[n:])
+    return np.concatenate([first, (slope[n:] - first @ border_DC) / diagonal_C])
+
+
+_COMMON = 3  # log T, s and r come before the offsets
+
+
 class _Softmax:
-    """The penalised log-loss as a function of (log T, s, b of the classes that there are)."""
+    """The penalised log-loss as a function of (log T, s, r, b of the classes that there are)."""
 
-    z_HC: Array
-    y_H: Array
-    weight_H: Array
-    log_share_C: Array
-    class_K: Array
-    lacks: float
+    def __init__(
+        self,
+        z_HC: Array,
+        y_H: Array,
+        weight_H: Array,
+        log_share_C: Array,
+        class_K: Array,
+        lacks: float,
+    ) -> None:
+        self.z_HC, self.y_H, self.weight_H, self.class_K = z_HC, y_H, weight_H, class_K
+        self.lacks = lacks
+        self.common_DC = np.stack([log_share_C, np.linspace(-0.5, 0.5, z_HC.shape[1])])
+        of_share = _KNOWN if lacks == 1.0 else _OF_OFFSET
+        offsets = np.full(len(class_K), _OF_OFFSET)
+        self.held = np.concatenate([[_OF_TEMPERATURE, of_share, _OF_COMMON], offsets])
+
+    def start(self) -> Array:
+        """As the strategy says that outputs are."""
+        return np.concatenate([[0.0, self.lacks, 0.0], np.zeros(len(self.class_K))])
 
     def at(self, v: Array) -> tuple[float, Array]:
         """The value, and Fisher's step: its slope divided by the expected curvature."""
         t, row_H = np.exp(-v[0]), np.arange(len(self.y_H))
-        a_HC = t * self.z_HC + v[1] * self.log_share_C
-        a_HC[:, self.class_K] += v[2:]
+        a_HC = t * self.z_HC + v[1:_COMMON] @ self.common_DC
+        a_HC[:, self.class_K] += v[_COMMON:]
         a_HC -= a_HC.max(1, keepdims=True)
         a_HC -= np.log(np.exp(a_HC).sum(1, keepdims=True))
         p_HC = np.exp(a_HC)
-        off = v - np.concatenate([[0.0, self.lacks], np.zeros(len(v) - 2)])
-        held = self._held()
-        loss = -float(self.weight_H @ a_HC[row_H, self.y_H]) + 0.5 * float(held @ off**2)
-        two = (-t * self.z_HC, np.broadcast_to(self.log_share_C, p_HC.shape))  # da/dv of log T, s
-        p_HK = p_HC[:, self.class_K]
-        mean_HV = np.column_stack([*((p_HC * d_HC).sum(1) for d_HC in two), p_HK])
+        off = v - self.start()
+        loss = -float(self.weight_H @ a_HC[row_H, self.y_H]) + 0.5 * float(self.held @ off**2)
+        # da/dv of log T, s and r
+        common = (-t * self.z_HC, *(np.broadcast_to(d_C, p_HC.shape) for d_C in self.common_DC))
+        mean_HV = np.column_stack([*((p_HC * d_HC).sum(1) for d_HC in common), p_HC[:, self.class_K]])  # fmt: skip
         true_HV = np.column_stack(
-            [*(d_HC[row_H, self.y_H] for d_HC in two), self.y_H[:, None] == self.class_K]
+            [*(d_HC[row_H, self.y_H] for d_HC in common), self.y_H[:, None] == self.class_K]
         )
-        slope = self.weight_H @ (mean_HV - true_HV) + held * off
-        curve = -(mean_HV * self.weight_H[:, None]).T @ mean_HV + np.diag(held)
-        self._add_squares(curve, p_HC, two)
+        slope = self.weight_H @ (mean_HV - true_HV) + self.held * off
+        curve = -(mean_HV * self.weight_H[:, None]).T @ mean_HV + np.diag(self.held)
+        self._add_squares(curve, p_HC, common)
         return loss, np.linalg.solve(curve, slope)
 
-    def _held(self) -> Array:
-        of_share = _KNOWN if self.lacks == 1.0 else _OF_OFFSET
-        offsets = np.full(len(self.class_K), _OF_OFFSET)
-        return np.concatenate([[_OF_TEMPERATURE, of_share], offsets])
-
-    def _add_squares(self, curve: Array, p_HC: Array, two: tuple[Array, Array]) -> None:
+    def _add_squares(self, curve: Array, p_HC: Array, common: Sequence[Array]) -> None:
         """+ the mean of da da^T over the classes, which the product of the means was taken from."""
         weighted_HC = p_HC * self.weight_H[:, None]
-        for i, d_HC in enumerate(two):
+        for i, d_HC in enumerate(common):
             with_bias_K = (weighted_HC * d_HC).sum(0)[self.class_K]
-            curve[i, 2:] += with_bias_K
-            curve[2:, i] += with_bias_K
-            for j, other_HC in enumerate(two):
+            curve[i, _COMMON:] += with_bias_K
+            curve[_COMMON:, i] += with_bias_K
+            for j, other_HC in enumerate(common):
                 curve[i, j] += float((weighted_HC * d_HC * other_HC).sum())
-        own = np.arange(2, len(curve))
+        own = np.arange(_COMMON, len(curve))
         curve[own, own] += weighted_HC.sum(0)[self.class_K]
 
 

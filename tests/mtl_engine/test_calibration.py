@@ -53,18 +53,52 @@ def test_what_is_fitted_is_the_minimum_that_the_file_names() -> None:
     lacks = 0.5
     found = fit_softmax(z, y, np.ones(200), np.log(SHARE), lacks)
 
-    def loss(log_t: float, s: float, b: np.ndarray) -> float:
-        p = softmax(z / np.exp(log_t) + s * np.log(SHARE) + b)
-        return -np.log(p[np.arange(200), y]).sum() + 4 * log_t**2 + 2 * ((s - lacks) ** 2 + b @ b)
+    late = np.linspace(-0.5, 0.5, 3)
+
+    def loss(log_t: float, s: float, r: float, b: np.ndarray) -> float:
+        p = softmax(z / np.exp(log_t) + s * np.log(SHARE) + r * late + b)
+        of_rows = -np.log(p[np.arange(200), y]).sum()
+        return of_rows + 4 * log_t**2 + 2 * ((s - lacks) ** 2 + b @ b) + r**2 / 4
 
     assert found.shift_C is not None
-    # the shift is s log share + b for the s that costs least
-    log_share = np.log(SHARE)
-    s = (lacks + log_share @ found.shift_C) / (1 + log_share @ log_share)
-    at = (float(np.log(found.temperature)), float(s), found.shift_C - s * np.log(SHARE))
+    # the shift is s log share + r late + b for the s and r that cost least
+    common = np.stack([np.log(SHARE), late], 1)
+    held = np.diag([4.0, 0.5])
+    s, r = np.linalg.solve(
+        4 * common.T @ common + held, 4 * common.T @ found.shift_C + held @ [lacks, 0.0]
+    )
+    at = (float(np.log(found.temperature)), s, r, found.shift_C - common @ [s, r])
     least = loss(*at)
-    for step in np.random.default_rng(1).normal(0, 0.01, (50, 5)):
-        assert loss(at[0] + step[0], at[1] + step[1], at[2] + step[2:]) > least
+    for step in np.random.default_rng(1).normal(0, 0.01, (50, 6)):
+        assert loss(at[0] + step[0], at[1] + step[1], at[2] + step[2], at[3] + step[3:]) > least
+
+
+def test_yes_or_no_columns_that_are_all_off_are_set_right_together() -> None:
+    draw = np.random.default_rng(4)
+    z = draw.normal(0, 1, (60, 20))
+    y = draw.random(z.shape) < 1 / (1 + np.exp(2 * z - 3))
+    found = fit_sigmoid(-z, y, np.ones(z.shape))
+    assert found.shift_C is not None
+    assert found.temperature == pytest.approx(0.5, rel=0.1)
+    assert found.shift_C == pytest.approx(3, abs=1)
+    assert found.shift_C.mean() == pytest.approx(3, abs=0.3)
+
+
+def test_columns_of_yes_or_no_are_fitted_to_the_minimum_too() -> None:
+    draw = np.random.default_rng(5)
+    z = draw.normal(0, 2, (100, 3))
+    y = draw.random(z.shape) < 1 / (1 + np.exp(1 - z))
+    found = fit_sigmoid(z, y, np.ones(z.shape))
+
+    def loss(log_t: float, r: float, b: np.ndarray) -> float:
+        a = z / np.exp(log_t) + r + b
+        return (np.logaddexp(0, a) - y * a).sum() + 4 * log_t**2 + r**2 / 4 + b @ b
+
+    assert found.shift_C is not None
+    r = found.shift_C.sum() / (3 + 0.25)  # costs least
+    at = (float(np.log(found.temperature)), r, found.shift_C - r)
+    for step in draw.normal(0, 0.01, (50, 5)):
+        assert loss(at[0] + step[0], at[1] + step[1], at[2] + step[2:]) > loss(*at)
 
 
 def test_too_few_rows_leave_the_temperature_alone_but_not_the_shares() -> None:
