@@ -82,17 +82,21 @@ class Answered:
 
     def of(self, task: str, kind: str = "judge") -> tuple[Sample, Tensor] | None:
         """A task's rows of one kind and the outputs for them; None without rows or head."""
+        return self.all_of([task], kind).get(task)
+
+    def all_of(self, tasks: Iterable[str], kind: str = "judge") -> dict[str, tuple[Sample, Tensor]]:
+        """The same for many tasks, of those that have rows and a head; the weights are put into the model once."""
         trainer = self._trainer
-        if not self.held_out.count(task, kind) or not self.has_head(task):
-            return None
         here = (trainer.step_count, self.held_out.changes)
         if here != self._here:
             self._here, self._known = here, {}
-        if (task, kind) not in self._known:
-            sample = self.held_out.sample(task, kind)
-            z_HC = outputs(trainer.model, trainer.weights(), task, sample.rows)
-            self._known[task, kind] = (sample, z_HC)
-        return self._known[task, kind]
+        there = [t for t in tasks if self.held_out.count(t, kind) and self.has_head(t)]
+        missing = [task for task in there if (task, kind) not in self._known]
+        with trainer.model.using(trainer.weights() if missing else {}):
+            for task in missing:
+                sample = self.held_out.sample(task, kind)
+                self._known[task, kind] = (sample, outputs(trainer.model, {}, task, sample.rows))
+        return {task: self._known[task, kind] for task in there}
 
     def has_head(self, task: str) -> bool:
         """Whether the task can be answered at all."""
@@ -117,20 +121,20 @@ class Answered:
 def score(answered: Answered, tasks: Iterable[str] | None = None) -> Scored:
     """Score some tasks (default: all) on their judge rows; those without rows or head are left out."""
     scored = Scored()
-    for name in answered.held_out.tasks if tasks is None else tasks:
-        known = answered.of(name)
-        if known is not None:
-            kind = answered.registry[name].kind
-            sample, z_HC = known
-            scored.scores[name] = kind.scores(z_HC, sample.target, of_stream=True)
-            scored.primary[name] = scored.scores[name][kind.primary]
-            scored.rows[name] = len(sample.phase_H)
-            scored.cards[name] = brief(kind, z_HC, sample.target)
-            scored.parts |= _parts(answered, name, sample, z_HC)
+    known = answered.all_of(answered.held_out.tasks if tasks is None else tasks)
+    for name, (sample, z_HC) in known.items():
+        kind = answered.registry[name].kind
+        scored.scores[name] = kind.scores(z_HC, sample.target, of_stream=True)
+        scored.primary[name] = scored.scores[name][kind.primary]
+        scored.rows[name] = len(sample.phase_H)
+        scored.cards[name] = brief(kind, z_HC, sample.target)
+        scored.parts |= _parts(answered, name, sample, z_HC, scored.primary[name])
     return scored
 
 
-def _parts(answered: Answered, name: str, sample: Sample, z_HC: Tensor) -> dict[str, Part]:
+def _parts(
+    answered: Answered, name: str, sample: Sample, z_HC: Tensor, score_of_all: float | None
+) -> dict[str, Part]:
     """A task's rows by phase; phases of one name are one part."""
     kind, part_of = answered.registry[name].kind, answered.held_out.part
     numbers = np.unique(sample.phase_H).tolist()
@@ -138,8 +142,10 @@ def _parts(answered: Answered, name: str, sample: Sample, z_HC: Tensor) -> dict[
     for part in dict.fromkeys(part_of(name, number) for number in numbers):
         same = [number for number in numbers if part_of(name, number) == part]
         mine = np.flatnonzero(np.isin(sample.phase_H, same))
-        z_PC, target = z_HC[torch.from_numpy(mine)], sample.target.take(mine)
-        value = kind.scores(z_PC, target, of_stream=True)[kind.primary]
+        z_PC, target, value = z_HC, sample.target, score_of_all
+        if len(mine) < len(z_HC):
+            z_PC, target = z_HC[torch.from_numpy(mine)], target.take(mine)
+            value = kind.scores(z_PC, target, of_stream=True)[kind.primary]
         errors = kind.row_errors(z_PC, target, kind.verdict_metric())
         parts[part] = Part(name, value, sample.content_H[mine], errors)
     return parts

@@ -194,18 +194,14 @@ class Model(nn.Module):
     @contextmanager
     def using(self, values: Mapping[str, Tensor]) -> Generator[None]:
         """The model with other values for its parameters, which are put back afterwards; copies nothing."""
-        swapped = [
-            (parameter, parameter.data)
-            for name, parameter in self.named_parameters()
-            if name in values
-        ]
+        named = self.named_parameters() if values else ()
+        found = [(p, p.data, values[name]) for name, p in named if name in values]
         try:
-            for name, parameter in self.named_parameters():
-                if name in values:
-                    parameter.data = values[name]
+            for parameter, _, value in found:
+                parameter.data = value
             yield
         finally:
-            for parameter, data in swapped:
+            for parameter, data, _ in found:
                 parameter.data = data
 
     def structure(self) -> Json:

@@ -68,10 +68,10 @@ class ClassCounts:
 
     def share(self, class_K: Array) -> Array:
         """The classes' parts of the stream so far, float64 [K]; one that never came counts as one row."""
-        padded_C = np.pad(
-            self.ever_C, (0, max(0, int(class_K.max(initial=0)) + 1 - len(self.ever_C)))
-        )
-        count_K = np.maximum(padded_C[class_K], 1).astype(np.float64)
+        count_C, beyond = self.ever_C, int(class_K.max(initial=0)) + 1 - len(self._ever_C)
+        if beyond > 0:
+            count_C = np.pad(count_C, (0, beyond))
+        count_K = np.maximum(count_C[class_K], 1).astype(np.float64)
         return count_K / count_K.sum()
 
     def state(self) -> tuple[Json, dict[str, Array]]:

@@ -77,12 +77,20 @@ def test_one_class_as_the_answer_to_all_is_a_collapse_however_small_its_part_of_
 
 @pytest.mark.parametrize(
     ("stream", "rows", "collapsed"),
-    [([900, 100], 5, True), ([900, 99], 5, False), ([900, 100], 4, False), ([100, 900], 5, False)],
+    [
+        ([900, 100], 20, True),
+        ([900, 99], 20, False),
+        ([900, 100], 19, False),
+        ([100, 900], 20, False),
+    ],
 )
 def test_a_learned_class_that_is_never_answered_is_collapsed_while_the_rest_is_right(
     stream: list[int], rows: int, collapsed: bool
 ) -> None:
-    found = card(kind_of(2, stream), answers(*[0] * (9 + rows), width=2), [0] * 9 + [1] * rows)
+    known = [0] * 10 + [2] * 10
+    found = card(
+        kind_of(3, [*stream, 90]), answers(*known, *[0] * rows, width=3), [*known, *[1] * rows]
+    )
     assert (found["collapsed"], found["collapsed_classes"]) == (collapsed, [1] * collapsed)
 
 
