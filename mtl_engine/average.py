@@ -12,14 +12,18 @@ from mtl_engine.errors import EngineError
 from mtl_engine.types import Json
 
 _OPS: Any = torch  # the update of many tensors at once is private, and there is no other way to it
-EVERY = 8  # steps between two updates of the average; the decay is raised to this power
+EVERY = 8  # most steps between two updates of the average; the decay is raised to how many they are
+# Steps since the model last changed, below which it is taken every 1, 2 and 4 steps.
+_SOONER = ((30, 1), (60, 2), (120, 4))
 
 
 class Average:
-    """a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)), where n counts a parameter's own steps.
+    """a <- d a + (1 - d) w with d = min(decay, (3 + n) / (6 + n)), where n counts the steps since the model last changed.
 
-    The warm-up makes the average of a young parameter (a new task's head) follow it closely. As in the
-    mean teacher (Tarvainen and Valpola 2017, arXiv 1703.01780); statistics of encoders are not averaged.
+    So the average looks back on 1 + n / 3 steps, at most on decay / (1 - decay). The model changes when an encoder, a head
+    or a column of one is new and when a phase begins: what is new then moves all of it, and a trunk of long ago does not
+    fit a column of now. As in the mean teacher (Tarvainen and Valpola 2017, arXiv 1703.01780), whose average of an old
+    model is a slow one for ever; statistics of encoders are not averaged.
     """
 
     def __init__(self, decay: float) -> None:
@@ -29,47 +33,52 @@ class Average:
             )
         self.decay = decay
         self.values: dict[str, Tensor] = {}
-        self.born: dict[str, int] = {}  # the step before a parameter's first
-        self._groups: list[tuple[int, list[Tensor], list[Tensor]]] = []
+        self.since = 0  # the step at which the model last changed
+        self._live: list[Tensor] = []
 
     def sync(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
-        """Follow added, grown and removed parameters; what is new starts at its present value."""
+        """Follow added, grown and removed parameters; what is new starts at its present value, and is a change."""
         kept: dict[str, Tensor] = {}
         for name, parameter in parameters.items():
-            value = parameter.detach().clone()
-            if name in self.values:
-                old = self.values[name]
+            value = kept[name] = parameter.detach().clone()
+            old = self.values.get(name)
+            if old is not None:
                 value[tuple(slice(n) for n in old.shape)] = old
-            kept[name] = value
-        self.born = {name: self.born.get(name, step) for name in kept}
-        self.values = kept
-        self._group(parameters)
+            if old is None or old.shape != value.shape:
+                self.restart(step)
+        self._follow(kept, parameters)
+
+    def restart(self, step: int) -> None:
+        """The model changed: what it was before fades from the average within a few steps."""
+        self.since = step
 
     def update(self, step: int) -> None:
-        if step % EVERY:
+        n = step - self.since
+        every = next((every for below, every in _SOONER if n < below), EVERY)
+        if step % every:
             return
-        for born, averages, live in self._groups:
-            n = step - born
-            decay = min(self.decay, (1 + n) / (10 + n)) ** EVERY
-            _OPS._foreach_lerp_(averages, live, 1 - decay)
+        decay = min(self.decay, (3 + n) / (6 + n)) ** every
+        _OPS._foreach_lerp_([*self.values.values()], self._live, 1 - decay)
 
     def state(self) -> tuple[Json, dict[str, Tensor]]:
-        return {"born": dict(self.born)}, dict(self.values)
+        return {"since": self.since}, dict(self.values)
 
     def load_state(
-        self, meta: Json, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
+        self,
+        meta: Json,
+        values: Mapping[str, Tensor],
+        parameters: Mapping[str, nn.Parameter],
+        step: int,
     ) -> None:
-        self.born = {name: int(born) for name, born in meta["born"].items()}
-        self.values = {name: values[name] for name in parameters}
-        self._group(parameters)
+        """Take over a state at this step. One of before had an age for each parameter, and looked back on a ninth of it."""
+        born = meta.get("born")
+        if born is None:
+            self.since = int(meta["since"])
+        else:
+            age = step - max((int(b) for b in born.values()), default=step)
+            self.since = step - max(0, (age + 10) // 3 - 3)
+        self._follow({name: values[name] for name in parameters}, parameters)
 
-    def _group(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        ages = sorted(set(self.born.values()))
-        self._groups = [
-            (
-                age,
-                [self.values[name] for name in parameters if self.born[name] == age],
-                [parameters[name].detach() for name in parameters if self.born[name] == age],
-            )
-            for age in ages
-        ]
+    def _follow(self, values: dict[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+        self.values = values
+        self._live = [parameter.detach() for parameter in parameters.values()]

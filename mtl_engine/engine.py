@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from mtl_engine import evaluate, export, snapshot, staging
 from mtl_engine.arguments import check_choice, device_of, trunk_of
 from mtl_engine.components import Spec, build
+from mtl_engine.defaults import advised
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
 from mtl_engine.evaluate import Scored
@@ -27,7 +29,7 @@ from mtl_engine.replay import Replay
 from mtl_engine.reports import StepReport, SwitchReport
 from mtl_engine.settings import Settings
 from mtl_engine.state import EngineState
-from mtl_engine.strategies import RECOMMENDED, STRATEGIES
+from mtl_engine.strategies import STRATEGIES
 from mtl_engine.tasks.base import Scores
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Rows, TaskSpec
@@ -40,8 +42,8 @@ _PRECISIONS = ("fp32", "bf16")
 class Engine:
     """One shared multi-task model that learns from a stream of rows and keeps what it knew.
 
-    Settings left at None are those that the strategy was measured with (`strategies.RECOMMENDED`), or else raw weights, SGD
-    at 0.03 and a `clip_norm` of 10. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`, `clip_norm` and
+    Settings left at None are those that the strategy was measured with (`defaults`), in a state that is loaded those that
+    it was made with. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`, `clip_norm` and
     `teacher_every` are described in `settings.Settings`, `buffer_dir` in `columns.Place`: a folder for what memory cannot hold.
     `salt` keeps secret which rows are held out (`splitting`); without one the seed tells it.
     """
@@ -70,11 +72,14 @@ class Engine:
         seed: int = 0,
         salt: str | None = None,
     ) -> None:
-        advised = RECOMMENDED.get(
-            strategy if isinstance(strategy, str) else str(strategy.get("name")), {}
-        )
-        weights = weights or advised.get("weights", "raw")
-        clip_norm = advised.get("clip_norm", 10.0) if clip_norm is None else clip_norm
+        self._said = {
+            "strategy": strategy,
+            "weights": weights,
+            "optimizer": optimizer,
+            "clip_norm": clip_norm,
+        }
+        chosen = advised(self._said)
+        weights, clip_norm = chosen["weights"], chosen["clip_norm"]
         check_choice("weights", str(weights), _WEIGHTS)
         check_choice("precision", precision, _PRECISIONS)
         for name, value, low in (
@@ -95,9 +100,9 @@ class Engine:
         self._trainer = Trainer(
             registry,
             model,
-            Optimizer(optimizer or advised.get("optimizer", "sgd"), dict(model.named_parameters())),
+            Optimizer(chosen["optimizer"], dict(model.named_parameters())),
             replay,
-            build(STRATEGIES, strategy, "strategy"),
+            build(STRATEGIES, chosen["strategy"], "strategy"),
             build(WEIGHTINGS, weighting, "weighting"),
             Settings(
                 replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16", clip_norm
@@ -192,8 +197,7 @@ class Engine:
         if self.step_count:
             self.judge.matrix.add(row)
         self._trainer.refresh_teacher()
-        self._trainer.focus = (task, phase)
-        self._trainer.replay.shares_changed()
+        self._trainer.enter((task, phase))
         self.judge.held_out.enter(task, phase)
         task_before, phase_before = before or (None, None)
         return SwitchReport(task, phase, task_before, phase_before, self.step_count, row["scores"])
@@ -264,8 +268,18 @@ class Engine:
         return staging.state(self._trainer, self.judge)
 
     def load_state_dict(self, state: EngineState) -> None:
-        """Become the engine that `state` was taken from; StateError when it does not fit these settings."""
-        staging.load(state, self._trainer, self.judge)
+        """Become the engine that `state` was taken from; StateError when it does not fit these settings.
+
+        Where the user says nothing, the state's defaults take the place of this version's.
+        """
+        trainer, made_with = self._trainer, int(state.meta.get("defaults", 1))
+        if made_with != trainer.defaults:
+            chosen = advised(self._said, made_with)
+            trainer.optimizer = Optimizer(chosen["optimizer"], trainer.optimizer.parameters)
+            trainer.strategy = build(STRATEGIES, chosen["strategy"], "strategy")
+            trainer.settings = replace(trainer.settings, clip_norm=chosen["clip_norm"])
+            trainer.defaults = made_with
+        staging.load(state, trainer, self.judge)
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""

@@ -23,6 +23,7 @@ def state(trainer: Trainer, judge: Judge) -> EngineState:
         "schema": SCHEMA,
         "step_count": trainer.step_count,
         "skipped_steps": trainer.skipped_steps,
+        "defaults": trainer.defaults,
         "warm": dict(trainer.warm),
         "focus": None if trainer.focus is None else list(trainer.focus),
         "model": trainer.model.structure(),
@@ -108,7 +109,8 @@ def _load(
     )
     trainer.senders.load_state(meta.get("senders", {}), _arrays("senders", tensors))
     if trainer.average is not None:
-        trainer.average.load_state(meta["average"], _copied("average", tensors, device), parameters)
+        values = _copied("average", tensors, device)
+        trainer.average.load_state(meta["average"], values, parameters, trainer.step_count)
     trainer.teacher = None
     if meta["teacher"] is not None:
         values = {

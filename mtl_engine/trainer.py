@@ -15,6 +15,7 @@ from mtl_engine.average import Average
 from mtl_engine.backprop import HandPass, MixedPass, Pass, gradient
 from mtl_engine.batch import Joined
 from mtl_engine.columns import on
+from mtl_engine.defaults import LATEST
 from mtl_engine.drift import Drift
 from mtl_engine.errors import EngineError
 from mtl_engine.model import Model
@@ -42,6 +43,7 @@ class Trainer:
         self.registry, self.model, self.optimizer, self.replay = registry, model, optimizer, replay
         self.strategy, self.weighting, self.settings = strategy, weighting, settings
         self.make_pass: Callable[[Model], Pass] = MixedPass if settings.autocast else HandPass
+        self.defaults = LATEST  # the generation of those it was made with
         self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
         self.averaged = False  # whether the average is evaluated, published and taught with
@@ -126,6 +128,13 @@ class Trainer:
             self.teacher_version += 1
             version = self.teacher_version
             self.teacher = Teacher.of(self.model, self.weights(), self.registry, step, version)
+
+    def enter(self, focus: tuple[str, str | None]) -> None:
+        """A phase begins."""
+        self.focus = focus
+        self.replay.shares_changed()
+        if self.average is not None:
+            self.average.restart(self.step_count)
 
     def _grow(self, stream: Mapping[str, Rows]) -> None:
         """Encoders, heads and replay tables for what these rows bring for the first time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mtl_engine.defaults import GENERATIONS
 from mtl_engine.types import Json
 
 STRATEGIES: dict[str, str | Json] = {
@@ -17,15 +18,10 @@ STRATEGIES: dict[str, str | Json] = {
     "ewc": "mtl_engine.strategies.ewc:EWC",
     "agem": "mtl_engine.strategies.agem:AGEM",
     "gdumb": "mtl_engine.strategies.gdumb:GDumb",
-    "default": {"name": "dark_er"},
+    "default": GENERATIONS[-1]["strategy"],
 }
 
 RECOMMENDED: dict[str, Json] = {
-    "default": {"weights": "ema", "optimizer": {"name": "sgd", "lr": 0.2}, "clip_norm": 1.0},
+    "default": {name: value for name, value in GENERATIONS[-1].items() if name != "strategy"},
 }
-"""Engine settings that a strategy was measured with; used where the user says nothing.
-
-`default` was chosen on a validation split of the training rows (benchmarks/search.py, results/search.json). Without the short
-`clip_norm` a convolutional net on few images goes astray at this step size: 52.7 instead of 75.5. What it reaches on test rows
-is in docs/methods.md.
-"""
+"""Engine settings that a strategy was measured with; used where the user says nothing."""

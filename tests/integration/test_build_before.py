@@ -109,6 +109,9 @@ def test_the_old_settings_are_in_force(settings: Config, log: MemoryLog) -> None
     assert engine.tasks["words"].max_bytes == 24
     assert (engine.weights, engine.seed, engine.focus) == ("ema", 5, ("words", "p5"))
     assert one.machine.batcher.batch_size == 32
+    assert engine.state_dict().meta["defaults"] == 1, (
+        "what its settings leave open stays what it was"
+    )
     told = engine.describe()
     assert sum(table["capacity"] for table in told["replay"].values()) == 96
     assert {task["name"]: task["classes"] for task in told["tasks"]} == {

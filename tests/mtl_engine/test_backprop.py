@@ -91,7 +91,7 @@ def test_a_hundred_steps_by_hand_end_where_autograd_and_stored_gradients_do() ->
 @pytest.mark.parametrize("strategy", ["er", "default", "snapshot"])
 def test_mixed_precision_learns_in_parameters_of_float32(strategy: str) -> None:
     settings: dict[str, Any] = {"precision": "bf16", "teacher_every": 10}
-    mixed, whole = images(engine(strategy, **settings), 40), images(engine(strategy), 40)
+    mixed, whole = images(engine(strategy, **settings), 100), images(engine(strategy), 100)
     assert {value.dtype for value in weights(mixed).values()} == {torch.float32}
     assert distance(mixed, whole) > 1e-4, "everything was computed in float32"
     x, y = pictures(np.random.default_rng(9))
