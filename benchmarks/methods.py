@@ -24,14 +24,14 @@ def _adamw(lr: float, ema_decay: float) -> dict[str, Any]:
     return {"weights": "ema", "ema_decay": ema_decay, "optimizer": {"name": "adamw", "lr": lr}}
 
 
-_PLAIN_ER = {"strategy": "er", "weights": "raw", "optimizer": {"name": "sgd", "lr": 0.03}}
+_PLAIN_ER = {**_tuned(0.03, "er", adjust=0.0), "weights": "raw"}  # the loss as it was published
 METHODS: dict[str, dict[str, Any]] = {
     "default": {"strategy": "default"},
     "joint": {"strategy": "default"},  # the ceiling: the rows of all phases shuffled
     "finetune": _tuned(0.03, "finetune"),  # the floor
     "plain_er": _PLAIN_ER,
     "plain_er_unclipped": {**_PLAIN_ER, "clip_norm": 0.0},  # which steps of this size do not miss
-    "er": _tuned(0.2, "er"),
+    "er": _tuned(0.2, "er", adjust=0.0),
     "er_ace": _tuned(0.2, "er_ace"),
     "derpp": _tuned(0.1, "derpp", alpha=0.2, beta=1.0),
     "derpp_adjust": _tuned(0.1, "derpp", alpha=0.2, beta=1.0, adjust=1.0),

@@ -67,8 +67,8 @@ def grid() -> Iterator[Entry]:
 
 def _known() -> Iterator[Entry]:
     """Strategies of the table, with raw and with averaged weights."""
-    yield "W1", "er, raw weights", _engine("er", 0.03, weights="raw")
-    yield "W1", "er", _engine("er", 0.2)
+    yield "W1", "er, raw weights", _engine({"name": "er", "adjust": 0.0}, 0.03, weights="raw")
+    yield "W1", "er", _engine({"name": "er", "adjust": 0.0}, 0.2)
     yield "W1", "er_ace", _engine("er_ace", 0.2)
     yield from _both(("W1", "mnist5k"), "er, adjusted", _engine({"name": "er", "adjust": 1.0}, 0.15))  # fmt: skip
     yield "W1", "derpp", _engine({"name": "derpp", "alpha": 0.2, "beta": 1.0}, 0.1)

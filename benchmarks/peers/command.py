@@ -25,6 +25,7 @@ SAME = (
     "peer",
     "workload",
     "strategy",
+    "steps",
     "split",
     "alpha",
     "beta",
@@ -50,7 +51,7 @@ def main(
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        runs.append(run(chosen, stream(given.workload, given.split, seed)))
+        runs.append(run(chosen, stream(given.workload, given.split, seed, given.steps)))
         if not given.json:
             print(f"seed {seed}: accuracy {runs[-1]['accuracy']:.2f}")
     line = {
@@ -61,6 +62,7 @@ def main(
         "seeds": given.seeds,
         **_accuracy(runs, given.strategy),
         **({} if given.untimed else _time(runs, given.strategy)),
+        **({"steps": given.steps} if given.steps else {}),
         **({"alpha": given.alpha, "beta": given.beta} if given.strategy == "derpp" else {}),
         "batch": BATCH,
         "buffer": BUFFER,
@@ -78,8 +80,9 @@ def main(
 
 def _arguments(strategies: list[str], weights: tuple[float, float]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--workload", choices=("W1", "W2", "W3"), default="W1")
+    parser.add_argument("--workload", choices=("W1", "W1m", "W2", "W3"), default="W1")
     parser.add_argument("--strategy", choices=strategies, default="er")
+    parser.add_argument("--steps", type=int, help="of a phase, which otherwise has all its rows")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--alpha", type=float, default=weights[0], help="of DER++'s stored logits")
     parser.add_argument("--beta", type=float, default=weights[1], help="of DER++'s stored labels")
@@ -88,7 +91,10 @@ def _arguments(strategies: list[str], weights: tuple[float, float]) -> argparse.
     parser.add_argument("--untimed", action="store_true", help="no time ratios: others compute too")
     parser.add_argument("--json", action="store_true", help="one JSON line and nothing else")
     parser.add_argument("--save", action="store_true", help=f"also into {RESULTS.name}")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.steps is not None and given.steps < 1:
+        parser.error(f"--steps is {given.steps}: allowed are whole numbers >= 1, or leave it out")
+    return given
 
 
 def _accuracy(runs: list[dict[str, Any]], strategy: str) -> dict[str, float]:

