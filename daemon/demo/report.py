@@ -61,6 +61,10 @@ class Matrix:
         """Mean over all phases, at the end of the stream."""
         return sum(self.rows[-1]) / len(self.rows[-1])
 
+    def newest_accuracy(self) -> float:
+        """Of the last phase of the stream, at its end."""
+        return self.rows[-1][-1]
+
     def forgetting(self) -> float:
         """Mean over the earlier phases of (best score so far - score at the end)."""
         last = len(self.rows) - 1
@@ -119,6 +123,7 @@ def comparison(ours: Matrix, plain: Matrix, strategy: str) -> list[str]:
     heading = f"  {'':<20}{f'mtld ({strategy})':>20}{'plain fine-tuning':>20}"
     rows = (
         ("average accuracy %", ours.average_accuracy(), plain.average_accuracy()),
+        ("newest phase, %", ours.newest_accuracy(), plain.newest_accuracy()),
         ("forgetting, points", ours.forgetting(), plain.forgetting()),
     )
     return [heading, *(f"  {name:<20}{a:>20.1f}{b:>20.1f}" for name, a, b in rows)]

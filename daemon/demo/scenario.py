@@ -80,6 +80,7 @@ class Result:
         return {
             "average_accuracy": round(self.ours.average_accuracy(), 2),
             "finetune_average_accuracy": round(self.plain.average_accuracy(), 2),
+            "newest_accuracy": round(self.ours.newest_accuracy(), 2),
             "forgetting": round(self.ours.forgetting(), 2),
             "rows_sent": self.accounting.sent,
             "rows_accounted": self.accounting.accounted,
