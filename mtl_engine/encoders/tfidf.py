@@ -18,6 +18,7 @@ from mtl_engine.tape import Bag, Layer, Vectors
 _WORD = 0xFFFFFFFF
 _BASE = 0x01000193  # of the polynomial; odd, so that it has an inverse modulo 2^32
 _SPREAD = 0x9E3779B1  # 2^32 / golden ratio, odd
+_FRAME = 3  # spaces around a text: one in front and two behind, so that a single letter has an n-gram of 4
 _START = 0.003  # deviation of initial vectors; see the class
 
 
@@ -35,7 +36,7 @@ class TfidfEncoder(Encoder):
         shape: Sequence[int],
         width: int,
         buckets: int = 8192,
-        orders: Sequence[int] = (3, 5),
+        orders: Sequence[int] = (4,),
     ) -> None:
         super().__init__()
         self.buckets = size("buckets", buckets, 2, 4_000_000)
@@ -47,7 +48,7 @@ class TfidfEncoder(Encoder):
         self.log_K: Tensor  # log(1 + texts_K)
         self.register_buffer("texts_K", torch.zeros(buckets, dtype=torch.int64))
         self.register_buffer("log_K", torch.zeros(buckets))
-        self.powers_2T = _powers(shape[0] + 2)
+        self.powers_2T = _powers(shape[0] + _FRAME)
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         bucket_BN = self.decode(x, length_B)
@@ -78,7 +79,7 @@ class TfidfEncoder(Encoder):
         self.log_K[bucket_M] = self.texts_K[bucket_M].float().log1p()
 
     def decode(self, x: Tensor, length_B: Tensor | None = None) -> Tensor:
-        """Buckets of all n-grams inside a text, with a space in front and behind; 0 beyond its end, and first of all."""
+        """Buckets of all n-grams inside a text, with its spaces around it; 0 beyond its end, and first of all."""
         if x.dtype == torch.int64:
             return x
         if length_B is None:
@@ -91,7 +92,7 @@ class TfidfEncoder(Encoder):
         for n in self.orders:
             if byte_BT.shape[1] >= n:
                 hashed_BT = ((sum_BT[:, n:] - sum_BT[:, :-n]) & _WORD) * inverse_T[: len(at_T) - n]
-                inside_BT = at_T[:-n] + n <= length_B[:, None] + 2
+                inside_BT = at_T[:-n] + n <= length_B[:, None] + _FRAME
                 found.append(self._bucket(hashed_BT + n * _SPREAD) * inside_BT)
         return torch.cat(found, 1)
 
@@ -99,7 +100,7 @@ class TfidfEncoder(Encoder):
         """The bytes as numbers, letters lowered, spaces around; on CPU no wider than the longest text."""
         fixed = not x.is_cpu or torch.compiler.is_exporting()
         longest = x.shape[1] if fixed else int(length_B.max())
-        byte_BT = functional.pad(x[:, :longest].long(), (1, 1))
+        byte_BT = functional.pad(x[:, :longest].long(), (1, _FRAME - 1))
         at_T = torch.arange(byte_BT.shape[1], device=x.device)
         byte_BT = torch.where((byte_BT >= 65) & (byte_BT <= 90), byte_BT + 32, byte_BT)
         return torch.where((at_T > length_B[:, None]) | (at_T == 0), 32, byte_BT)

@@ -32,7 +32,7 @@ def packed(texts: list[str], size: int = 64) -> tuple[Tensor, Tensor]:
 
 
 def grams(text: str, orders: tuple[int, ...]) -> Counter[bytes]:
-    framed = b" " + text.encode().lower() + b" "
+    framed = b" " + text.encode().lower() + b"  "
     return Counter(framed[k : k + n] for n in orders for k in range(len(framed) - n + 1))
 
 
@@ -50,6 +50,11 @@ def test_an_n_gram_has_the_same_bucket_wherever_it_stands() -> None:
     one = encoder(orders=(3,))
     near, far = one.decode(*packed(["abc", "x" * 50 + "abc"])).tolist()
     assert set(near) - {0} - set(far) == {near[1]}  # " ab" alone: "abc" and "bc " are in both
+
+
+def test_a_single_letter_is_a_text() -> None:
+    near, far = encoder()(*packed(["a", "b"]))
+    assert not torch.allclose(near, far)
 
 
 def test_buckets_are_used_evenly() -> None:
