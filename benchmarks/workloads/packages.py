@@ -21,7 +21,7 @@ def packages(split: str) -> Workload:
     lines, sha256 = sources.descriptions()
     draw = np.random.default_rng(0)
     largest = sorted(lines, key=lambda section: (-len(lines[section]), section))[:SECTIONS]
-    names = [largest[k] for k in draw.permutation(len(largest))]
+    names: list[str] = [largest[k] for k in draw.permutation(len(largest)).tolist()]
     phases = tuple(_phase(split, lines, names[k : k + 2], draw) for k in range(0, len(names), 2))
     return Workload((TASK,), phases, every=50, data={"dumpavail_sha256": sha256})
 
