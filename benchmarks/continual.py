@@ -130,7 +130,7 @@ def main() -> None:
         "continual",
         {
             "workload": given.workload, "strategy": given.strategy, "split": given.split, "seeds": given.seeds,
-            **found, **times, "settings": settings,
+            **found, **times, "settings": settings, **({"data": workload.data} if workload.data else {}),
         },
     )  # fmt: skip
     if given.save:

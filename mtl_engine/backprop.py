@@ -20,7 +20,7 @@ from mtl_engine.batch import Joined
 from mtl_engine.losses import Numbers, numbers, tensor
 from mtl_engine.model import Head, Model
 from mtl_engine.strategies.loss import Factor, Parts, summed
-from mtl_engine.tape import Product, Tape
+from mtl_engine.tape import AnyProduct, Product, Tape
 from mtl_engine.types import Array
 
 
@@ -36,7 +36,7 @@ class Pass(ABC):
         """Outputs of a task's head for some rows of a batch (None = all); `detached`: the trunk learns nothing from them."""
 
     @abstractmethod
-    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[AnyProduct]:
         """Leave the gradient of the sum of loss * factor in the `grad` of parameters, which must be None before.
 
         What is returned belongs to it, too: products that the optimizer may use as they are, or multiply out.
@@ -64,7 +64,7 @@ class AutogradPass(Pass):
         self._z[task] = self._model.z(task, f_BD.detach() if detached else f_BD)
         return self._z[task]
 
-    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[AnyProduct]:
         roots: list[Tensor] = []
         gradients: list[Tensor | None] = []
         for task, g_BC in _outputs_gradients(parts, self._z).items():
@@ -113,7 +113,7 @@ class HandPass(Pass):
         self._model = model
         self._parts: Sequence[Tensor] = ()
         self._encoded: list[Tape | Tensor] = []  # Tensor: by autograd
-        self._products: list[Product] = []
+        self._products: list[AnyProduct] = []
         self._trunk = Tape(model.trunk.layers, self._products)
         self._asked: dict[str, _Asked] = {}
         self._z: dict[str, Tensor] = {}
@@ -129,7 +129,7 @@ class HandPass(Pass):
         self._z[task] = head.forward(f_BD)
         return self._z[task]
 
-    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[Product]:
+    def backward(self, parts: Parts, *, again: bool = False) -> Sequence[AnyProduct]:
         self._products.clear()
         found = self._heads(self._outputs(parts, again))
         if all(g is None for g in found):

@@ -76,7 +76,7 @@ def join(
     length_B = on(torch.from_numpy(np.concatenate(lengths)), model.device) if lengths else None
     return Joined(
         table,
-        model.decode(table, on(host, model.device)),
+        model.decode(table, on(host, model.device), length_B),
         length_B,
         stream,
         0 if stream is None else len(stream),

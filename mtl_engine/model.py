@@ -171,18 +171,18 @@ class Model(nn.Module):
     def head(self, task: str) -> Head:
         return self._head_of[task]
 
-    def decode(self, table: str, x: Tensor) -> Tensor:
+    def decode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Rows of the log or of replay as `encode` is given them, once for all who encode them in a step."""
-        return self._encoder_of[table].decode(x)
+        return self._encoder_of[table].decode(x, length_B)
 
     def encode(self, table: str, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self._encoder_of[table](x, length_B)
 
-    def observe(self, table: str, x: Tensor, num_rows: int) -> None:
+    def observe(self, table: str, x: Tensor, length_B: Tensor | None, num_rows: int) -> None:
         """Show the encoder its first `num_rows` rows, if it keeps statistics."""
         encoder = self._encoder_of[table]
         if encoder.observes:
-            encoder.observe(x[:num_rows])
+            encoder.observe(x[:num_rows], None if length_B is None else length_B[:num_rows])
 
     def z(self, task: str, f_BD: Tensor) -> Tensor:
         """Outputs of a task's head."""

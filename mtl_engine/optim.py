@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mtl_engine.components import Spec, build
 from mtl_engine.errors import StateError
-from mtl_engine.tape import Product
+from mtl_engine.tape import AnyProduct, BagProduct, Product, Vectors
 from mtl_engine.types import Json
 
 OPTIMIZERS: dict[str, str | Json] = {
@@ -143,40 +143,46 @@ class Optimizer:
         """All parameters, in order of their names."""
         return self._parameters
 
-    def step(self, clip_norm: float = 0.0, products: Sequence[Product] = ()) -> bool:
+    def step(self, clip_norm: float = 0.0, products: Sequence[AnyProduct] = ()) -> bool:
         """Update every parameter that has a gradient; False, and nothing is updated, where one is not finite.
 
-        A gradient longer than `clip_norm` (over all parameters; 0 = any length) is shortened to it
-        (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd. Plain gradient descent takes
-        products as they are, and their gradient is never stored.
+        A gradient longer than `clip_norm` (over all parameters but `Vectors`, and of each of those; 0 = any length) is
+        shortened to it (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): finite rows can still be absurd. Plain gradient
+        descent takes products as they are, and their gradient is never stored.
         """
-        grads = [p.grad for p in self._parameters.values() if p.grad is not None]
         if products and self._descends and products[0].weight.is_cpu:
-            return self._descend(products, grads, clip_norm)
-        if products:
-            for product in products:
-                product.multiply()
-            grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-        if clip_norm:
-            shorter = _shorter(_length(grads), clip_norm)
-            if not shorter:
-                return False
-            if shorter < 1:
-                _OPS._foreach_mul_(grads, shorter)
+            return self._descend(products, clip_norm)
+        for product in products:
+            product.multiply()
+        if clip_norm and not all(_shortened(grads, clip_norm) for grads in self._groups()):
+            return False
         with torch.no_grad():
             self._step()
         return True
 
-    def _descend(self, products: Sequence[Product], grads: list[Tensor], clip_norm: float) -> bool:
+    def _groups(self) -> list[list[Tensor]]:
+        """Gradients whose length is limited together."""
+        given = [(p, p.grad) for p in self._parameters.values() if p.grad is not None]
+        alone = [[grad] for p, grad in given if isinstance(p, Vectors)]
+        others = [grad for p, grad in given if not isinstance(p, Vectors)]
+        return [*alone, others] if others else alone
+
+    def _descend(self, products: Sequence[AnyProduct], clip_norm: float) -> bool:
         """As `step`, on CPU. Most gradients are short enough by a bound on their length, which costs less than the length."""
+        grads = [p.grad for p in self._parameters.values() if p.grad is not None]
         square = _length(grads) ** 2 if grads else 0.0
-        shorter = 1.0
+        dense = [product for product in products if isinstance(product, Product)]
+        bags = [product for product in products if isinstance(product, BagProduct)]
+        shorter, factors = 1.0, [1.0] * len(bags)
         if clip_norm:
-            shorter = _shorter(math.sqrt(_square(products, square, clip_norm**2)), clip_norm)
-            if not shorter:
+            shorter = _shorter(math.sqrt(_square(dense, square, clip_norm**2)), clip_norm)
+            factors = [_shorter(math.sqrt(bag.square()), clip_norm) for bag in bags]
+            if not shorter or not all(factors):
                 return False
-        for product in products:
+        for product in dense:
             product.descend(self._descends * shorter)
+        for bag, factor in zip(bags, factors, strict=True):
+            bag.descend(self._descends * factor)
         if grads:
             if shorter < 1:
                 _OPS._foreach_mul_(grads, shorter)
@@ -246,12 +252,22 @@ def _shorter(length: float, most: float) -> float:
 _FAR = 16.0  # a bound is seldom further from the length than this
 
 
+def _shortened(grads: list[Tensor], most: float) -> bool:
+    """Whether they are finite; where together they are longer than `most`, they are that long now."""
+    shorter = _shorter(_length(grads), most)
+    if 0 < shorter < 1:
+        _OPS._foreach_mul_(grads, shorter)
+    return shorter > 0
+
+
 def _square(products: Sequence[Product], beside: float, most: float) -> float:
     """A bound of at most `most` on the squared length of products and what is `beside` them, or else that square itself.
 
     Bounds first, nearer ones where a first is not enough, and for the largest product at once. Where none is enough
     products are multiplied out, from the greatest bound on.
     """
+    if not products:
+        return beside
     first = max(products, key=lambda one: one.weight.numel())
     others = [product for product in products if product is not first]
     bounds = [(first.rows_bound(), first), *((one.square_bound(), one) for one in others)]

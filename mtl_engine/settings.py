@@ -16,4 +16,6 @@ class Settings:
     )
     teacher_every: int  # steps between two teachers where no switch makes one; 0 = only at switches
     autocast: bool  # bfloat16 forward
-    clip_norm: float  # longest gradient over all parameters; 0 = any
+    clip_norm: (
+        float  # longest gradient, over all parameters but `Vectors` and of each of those; 0 = any
+    )

@@ -1,4 +1,4 @@
-"""Layers passed forward and back by hand: Linear, LayerNorm and ReLU, without autograd."""
+"""Layers passed forward and back by hand, without autograd: Linear, LayerNorm and ReLU, and a bag of vectors before them."""
 
 from __future__ import annotations
 
@@ -79,6 +79,60 @@ class Product:
         _add(self.bias, d_O)
 
 
+class Vectors(nn.Parameter):
+    """Many vectors, few of which a row has. The optimizer limits the length of its gradient apart from all others': vectors
+    that begin near zero have a long one, beside which nothing else that is trained in the same step would move."""
+
+
+@dataclass(slots=True)
+class BagProduct:
+    """The gradient of a bag's vectors, of those alone that have one: for vector k the sum of x g over the places it has."""
+
+    weight: Tensor
+    row_U: Tensor  # which vectors
+    g_UD: Tensor
+
+    @classmethod
+    def of(cls, bag: Bag, x_BN: Tensor, g_BD: Tensor) -> BagProduct:
+        """On CPU. Places are sorted by vector, so that the sums over them are the bags of another bag, in one order."""
+        bucket_M = bag.bucket_BN.numpy().ravel()
+        place_M = np.flatnonzero(bucket_M)
+        key_M = np.sort(bucket_M[place_M] * len(bucket_M) + place_M)
+        row_M, place_M = np.divmod(key_M, len(bucket_M))
+        start_U = np.flatnonzero(np.diff(row_M, prepend=-1))
+        sum_UD = torch.nn.functional.embedding_bag(
+            torch.from_numpy(place_M // x_BN.shape[1]),
+            g_BD,
+            torch.from_numpy(start_U),
+            mode="sum",
+            per_sample_weights=x_BN.reshape(-1)[torch.from_numpy(place_M)],
+        )
+        return cls(bag.weight, torch.from_numpy(row_M[start_U]), sum_UD)
+
+    def square(self) -> float:
+        """|dW|^2."""
+        flat = self.g_UD.numpy().ravel()
+        return float(np.vdot(flat, flat))
+
+    def descend(self, lr: float) -> None:
+        """W <- W - lr dW, in the vectors that have a gradient."""
+        self.weight.index_add_(0, self.row_U, self.g_UD, alpha=-lr)
+
+    def multiply(self) -> None:
+        """Into the `grad` of the vectors."""
+        _add(self.weight, torch.zeros_like(self.weight).index_copy_(0, self.row_U, self.g_UD))
+
+
+AnyProduct = Product | BagProduct
+
+
+class Bag(NamedTuple):
+    """h_B = sum_N x_BN W[bucket_BN], and nothing from bucket 0; the first layer, made for the rows it is passed by."""
+
+    weight: Tensor
+    bucket_BN: Tensor
+
+
 class Dense(NamedTuple):
     """The parameters of a Linear layer, looked up once: an attribute of a module is not found at once, and a step asks for dozens."""
 
@@ -86,7 +140,7 @@ class Dense(NamedTuple):
     bias: Tensor
 
 
-Layer = Dense | nn.LayerNorm | nn.ReLU
+Layer = Dense | Bag | nn.LayerNorm | nn.ReLU
 
 
 def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
@@ -108,7 +162,7 @@ class Tape:
     y = x W^T + b: dx = g W, and a `Product` for W and b. ReLU: dx = g where y > 0. LayerNorm: torch's kernel.
     """
 
-    def __init__(self, layers: Sequence[Layer], products: list[Product] | None = None) -> None:
+    def __init__(self, layers: Sequence[Layer], products: list[AnyProduct] | None = None) -> None:
         self._layers = layers
         self._products = [] if products is None else products
         self._saved: list[tuple[Tensor, ...]] = []
@@ -119,6 +173,11 @@ class Tape:
             if isinstance(layer, Dense):
                 self._saved.append((x,))
                 x = torch.nn.functional.linear(x, layer.weight, layer.bias)
+            elif isinstance(layer, Bag):
+                self._saved.append((x,))
+                x = torch.nn.functional.embedding_bag(
+                    layer.bucket_BN, layer.weight, mode="sum", per_sample_weights=x
+                )
             elif isinstance(layer, nn.ReLU):
                 x = (
                     x.relu() if x is given else x.relu_()
@@ -133,7 +192,7 @@ class Tape:
         return x
 
     def backward(self, g: Tensor, *, needs_input: bool) -> Tensor | None:
-        """Adds the products of Linear layers to the list and gradients to other parameters; returns the input's, if needed."""
+        """Adds the products of layers to the list and gradients to other parameters; returns the input's, if needed."""
         for at in range(len(self._layers) - 1, -1, -1):
             layer, (x, *more) = self._layers[at], self._saved[at]
             if isinstance(layer, Dense):
@@ -143,6 +202,9 @@ class Tape:
                 if at == 0 and not needs_input:
                     return None
                 g = g @ weight
+            elif isinstance(layer, Bag):
+                self._products.append(BagProduct.of(layer, x, g))
+                return None
             elif isinstance(layer, nn.ReLU):
                 g = _relu_backward(g, x, 0)
             else:

@@ -194,7 +194,7 @@ class Trainer:
                 found.append(batch.join(table, rows, memory, drawn.get(table, none), self.model))
         for joined in found:
             if joined.stream is not None:
-                self.model.observe(joined.table, joined.x, joined.num_stream)
+                self.model.observe(joined.table, joined.x, joined.length_B, joined.num_stream)
                 for name, target in joined.stream.targets.items():
                     self.registry.tasks[name].kind.observe(target)
         return found

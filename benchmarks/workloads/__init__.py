@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workloads import images, mixed, texts
+from workloads import images, mixed, packages, texts
 from workloads.base import Workload
 
 WORKLOADS: dict[str, Callable[[str], Workload]] = {
@@ -14,4 +14,5 @@ WORKLOADS: dict[str, Callable[[str], Workload]] = {
     "W3": images.permuted_fashion,
     "W4": texts.texts,
     "W5": mixed.mixed,
+    "W6": packages.packages,
 }

@@ -58,7 +58,8 @@ class Workload:
 
     `every` steps lie between two evaluations during training, on `eval_rows` fixed test rows a phase. Where
     `event_rows` is set, rows arrive in events of as many and nobody says where a phase begins. `bare_net` makes the net
-    of the bare loop from the engine's trunk and the number of classes.
+    of the bare loop from the engine's trunk and the number of classes. `data` says which data it is, where that may differ
+    from machine to machine.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -68,6 +69,7 @@ class Workload:
     eval_rows: int = 1000
     event_rows: int | None = None
     bare_net: Callable[[Mapping[str, Any], int], nn.Module] | None = None
+    data: Json = field(default_factory=dict[str, Any])
 
 
 def as_labels(y: Array) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import email
 import gzip
+import hashlib
 import html
 import importlib.util
 import json
@@ -16,6 +17,8 @@ import logging
 import os
 import random
 import re
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -141,6 +144,22 @@ def declarations(codes: Sequence[str]) -> list[tuple[str, str]]:
             if len(text) > 20:
                 found.setdefault(text, Path(path).stem)
     return sorted(found.items())
+
+
+def descriptions() -> tuple[dict[str, list[str]], str]:
+    """By section, the different one-line descriptions of Debian's packages, and the SHA-256 of the list they are from."""
+    if shutil.which("apt-cache") is None:
+        missing("Debian's list of packages (apt-cache)", "run it on Debian, after apt-get update")
+    raw = subprocess.run(["apt-cache", "dumpavail"], check=True, capture_output=True).stdout
+    found: dict[str, dict[str, None]] = {}
+    for entry in raw.decode("utf-8").split("\n\n"):
+        told = dict(re.findall(r"^(Section|Description): (.*)$", entry, re.MULTILINE))
+        if len(told) == 2:
+            section = str(told["Section"]).rpartition("/")[2]
+            found.setdefault(section, {})[str(told["Description"]).strip()] = None
+    if not found:
+        missing("Debian's list of packages", "apt-get update")
+    return {name: list(lines) for name, lines in found.items()}, hashlib.sha256(raw).hexdigest()
 
 
 def keel(name: str) -> tuple[Array, list[str]]:

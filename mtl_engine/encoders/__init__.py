@@ -10,9 +10,10 @@ ENCODERS: dict[str, str | Json] = {
     "table": "mtl_engine.encoders.table:TableEncoder",
     "embedding": "mtl_engine.encoders.embedding:EmbeddingEncoder",
     "text": "mtl_engine.encoders.text:TextEncoder",
+    "tfidf": "mtl_engine.encoders.tfidf:TfidfEncoder",
 }
 
-DEFAULTS = {"image": "mlp", "table": "table", "embedding": "embedding", "text": "text"}
+DEFAULTS = {"image": "mlp", "table": "table", "embedding": "embedding", "text": "tfidf"}
 """The encoder of a modality when neither the task nor the engine names one."""
 
 MODALITY = {
@@ -21,4 +22,5 @@ MODALITY = {
     "table": "table",
     "embedding": "embedding",
     "text": "text",
+    "tfidf": "text",
 }

@@ -28,20 +28,21 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         """Features [B, width] in float32 from inputs in the dtype they came in."""
 
-    def decode(self, x: Tensor) -> Tensor:
+    def decode(self, x: Tensor, length_B: Tensor | None = None) -> Tensor:
         """What `forward` takes as well as x, and other models' encoders of the same kind do too: bytes as numbers."""
+        del length_B
         return x
 
     def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, Sequence[Layer]] | None:
-        """Float inputs without parameters and the Linear, LayerNorm and ReLU layers after them, if that is all of it.
+        """Float inputs without parameters and the layers of a tape after them, if that is all of it.
 
         Such an encoder's gradients are worked out by hand, which is faster; None leaves them to autograd. The layers are
-        those of `layers_of`, which is called once, when the modules are made.
+        those of `layers_of`, which is called once, when the modules are made, or a `Bag`, which knows its rows.
         """
         del x, length_B
         return None
 
-    def observe(self, x: Tensor) -> None:
+    def observe(self, x: Tensor, length_B: Tensor | None = None) -> None:
         """Running statistics of stream rows, before they are encoded."""
 
 

@@ -58,7 +58,7 @@ class ImageCNN(Encoder):
         self.pool = nn.AdaptiveAvgPool2d(4)
         self.out = nn.Linear(16 * (channels[-1] if channels else planes), width)
 
-    def decode(self, x: Tensor) -> Tensor:
+    def decode(self, x: Tensor, length_B: Tensor | None = None) -> Tensor:
         return as_float(x, self.scale)
 
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:

@@ -27,7 +27,7 @@ class ImageMLP(Encoder):
     def forward(self, x: Tensor, length_B: Tensor | None) -> Tensor:
         return self.layers(self._input(x))
 
-    def decode(self, x: Tensor) -> Tensor:
+    def decode(self, x: Tensor, length_B: Tensor | None = None) -> Tensor:
         return self._input(x)
 
     def dense(self, x: Tensor, length_B: Tensor | None) -> tuple[Tensor, Sequence[Layer]]:

@@ -58,7 +58,7 @@ class TableEncoder(Encoder):
         self.layers = nn.Sequential(*fully_connected(widths))
         self.flat = layers_of(self.layers)
 
-    def observe(self, x: Tensor) -> None:
+    def observe(self, x: Tensor, length_B: Tensor | None = None) -> None:
         x_BF = x.cpu().numpy()[:, self.numeric_F.numpy()]
         stats_3F = running.updated(self.stats_3F.cpu().numpy(), x_BF, ~np.isnan(x_BF))
         units_2F = np.stack([stats_3F[1], 1 / running.deviation(stats_3F)]).astype(np.float32)

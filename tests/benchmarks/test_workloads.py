@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workloads import images, sources, texts
+from workloads import images, packages, sources, texts
 from workloads.base import divided, parted
 
 ROWS = (np.arange(600), np.arange(600) % 3, np.arange(1000, 1100), np.arange(100) % 3)
@@ -115,3 +115,33 @@ def test_missing_data_says_what_installs_it(
         sources.fashion()
     with pytest.raises(SystemExit, match="pip install"):
         sources._package("no_such_package", "Nothing")
+
+
+def test_packages_are_two_sections_a_phase_the_largest_ones_and_say_which_list_they_are_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = {f"s{k}": [f"line {n} of {k}" for n in range(10 + k)] for k in range(24)}
+    monkeypatch.setattr(sources, "descriptions", lambda: (lines, "abc"))
+    monkeypatch.setattr(packages, "ROWS", 20)
+    made = packages.packages("test")
+    assert made.data == {"dumpavail_sha256": "abc"}
+    sections = [section for phase in made.phases for section in sorted({*phase.y, *phase.test_y})]
+    assert sorted(sections) == sorted(f"s{k}" for k in range(4, 24))
+    for phase in made.phases:
+        assert len(phase.x) + len(phase.test_x) <= 40
+        assert not {*phase.x} & {*phase.test_x}
+
+
+def test_descriptions_are_read_by_section_and_each_line_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entries = ("a", "net", "Sends mail"), ("b", "contrib/net", "Sends mail"), ("c", "doc", "A book")
+    listed = "\n\n".join(f"Package: {p}\nSection: {s}\nDescription: {d}" for p, s, d in entries)
+    (tmp_path / "list").write_text(listed)
+    program = tmp_path / "apt-cache"
+    program.write_text(f"#!/bin/sh\nexec /bin/cat {tmp_path}/list\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found, sha256 = sources.descriptions()
+    assert found == {"net": ["Sends mail"], "doc": ["A book"]}
+    assert len(sha256) == 64

@@ -37,7 +37,7 @@ ROWS: dict[str, list[tuple[str, Any, Json]]] = {
         ("colours first", DRAW.standard_normal((6, 3, 8, 8)).astype(np.float32), {}),
         ("halves", DRAW.standard_normal((6, 8, 8)).astype(np.float16), {}),
     ],
-    "text": [("words", WORDS, {}), ("few buckets", WORDS, {"buckets": 7, "dim": 3, "orders": [1]})],
+    "text": [("words", WORDS, {}), ("few buckets", WORDS, {"buckets": 7, "orders": [1]})],
     "embedding": [("vectors", DRAW.standard_normal((6, 5)).astype(np.float32), {})],
     "table": [
         ("numbers", DRAW.normal(50, 9, (6, 5)).astype(np.float32), {}),
@@ -217,6 +217,8 @@ HUGE: list[tuple[str, Json, str]] = [
     ("text", {"buckets": 10**9}, "buckets"),
     ("text", {"orders": list(range(1, 17)) * 9}, "orders"),
     ("text", {"dim": "64"}, "dim"),
+    ("tfidf", {"buckets": 10**9}, "buckets"),
+    ("tfidf", {"orders": [17]}, "orders"),
 ]
 
 

@@ -119,7 +119,8 @@ INPUTS: dict[str, tuple[TaskSpec, Any]] = {
         TaskSpec("t", modality="table", encoder={"name": "table", "categorical": [1]}),
         np.float32,
     ),
-    "text": (TaskSpec("t", modality="text"), str),
+    "text": (TaskSpec("t", modality="text", encoder="text"), str),
+    "tfidf": (TaskSpec("t", modality="text", encoder="tfidf"), str),
 }
 
 

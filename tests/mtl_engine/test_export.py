@@ -26,7 +26,7 @@ N = 12
 BATCHES = (1, 2, 9)
 ENCODERS: dict[str, Any] = {
     "image": {"name": "cnn"},
-    "text": "text",
+    "text": "tfidf",
     "table": {"name": "table", "categorical": [0], "buckets": 16},
     "embedding": {"name": "embedding", "hidden": [8]},
 }
@@ -57,6 +57,8 @@ def model() -> SnapshotModel:
             one.add_task(task)
             for _ in range(2):
                 one.observe(task.name, INPUTS[modality], labels_of(kind, N))
+    one.add_task(TaskSpec("bag", "text", encoder="text", max_bytes=24))
+    one.observe("bag", INPUTS["text"], ["left", "right"] * 6)
     one.add_task(TaskSpec("mlp", encoder="mlp", scale=0.01))
     one.observe("mlp", INPUTS["image"], ["left", "right"] * 6)
     one.add_task(TaskSpec("half", modality="embedding"))

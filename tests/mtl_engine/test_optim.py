@@ -10,6 +10,7 @@ from torch import nn
 
 from mtl_engine.errors import EngineError, StateError
 from mtl_engine.optim import Optimizer
+from mtl_engine.tape import Bag, BagProduct, Product, Vectors
 
 SPECS: list[tuple[Any, Any]] = [
     ({"name": "sgd", "lr": 0.1}, lambda p: torch.optim.SGD(p, lr=0.1)),
@@ -99,3 +100,29 @@ def test_unknown_names_are_refused() -> None:
         Optimizer("adam", {"w": parameter()})
     with pytest.raises(StateError, match="does not have"):
         Optimizer("sgd", {}).load_state({}, {"gone.momentum_buffer": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("spec", [{"name": "sgd", "lr": 1.0}, {"name": "sgd", "momentum": 0.5}])
+def test_vectors_with_a_long_gradient_leave_the_steps_of_others_as_they_are(spec: Any) -> None:
+    other, vectors = nn.Parameter(torch.zeros(4)), Vectors(torch.zeros(9, 2))
+    one = Optimizer({**spec, "lr": 1.0}, {"other": other, "vectors": vectors})
+    other.grad, vectors.grad = torch.full((4,), 0.25), torch.full((9, 2), 1e6)
+    assert one.step(1.0)
+    torch.testing.assert_close(other, torch.full((4,), -0.25))
+    assert vectors.norm().item() == pytest.approx(1.0)
+
+
+def test_the_gradient_of_a_bag_is_shortened_alone_and_one_that_is_not_finite_stops_the_step() -> (
+    None
+):
+    vectors, layer = Vectors(torch.zeros(9, 2), requires_grad=False), nn.Linear(3, 2)
+    one = Optimizer({"name": "sgd", "lr": 1.0}, {"vectors": vectors, **dict(layer.named_parameters())})  # fmt: skip
+    before = layer.weight.detach().clone()
+    bag, x_BN = Bag(vectors, torch.tensor([[1, 2]])), torch.ones(1, 2)
+    with torch.no_grad():
+        dense = Product(layer.weight, layer.bias, torch.ones(1, 3), torch.full((1, 2), 0.1))
+        assert one.step(1.0, [BagProduct.of(bag, x_BN, torch.full((1, 2), 1e6)), dense])
+        torch.testing.assert_close(layer.weight, before - 0.1)
+        assert vectors.norm().item() == pytest.approx(1.0)
+        assert not one.step(1.0, [BagProduct.of(bag, x_BN, torch.full((1, 2), torch.nan)), dense])
+        torch.testing.assert_close(layer.weight, before - 0.1)

@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_engine.errors import EngineError
-from mtl_engine.tape import Product, Tape, layers_of
+from mtl_engine.tape import AnyProduct, Bag, BagProduct, Product, Tape, layers_of
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -22,7 +22,7 @@ def test_gradients_of_layers_by_hand_are_those_of_autograd(affine: bool) -> None
     expected = [parameter.grad for parameter in layers.parameters()]
     layers.zero_grad()
     with torch.no_grad():
-        products: list[Product] = []
+        products: list[AnyProduct] = []
         tape = Tape(layers_of(layers), products)
         torch.testing.assert_close(tape.forward(x.detach()), layers(x))
         torch.testing.assert_close(tape.backward(g, needs_input=True), x.grad)
@@ -83,3 +83,40 @@ def test_a_product_is_subtracted_as_its_gradient_would_be_and_is_never_longer_th
         product.descend(0.1)
         torch.testing.assert_close(layer.weight, weight - 0.1 * of_weight)
         torch.testing.assert_close(layer.bias, bias - 0.1 * of_bias)
+
+
+def bagged() -> tuple[Bag, Tensor, Tensor, Tensor]:
+    """A bag of eight vectors, places that repeat one and that are empty, and what autograd says of it."""
+    bucket_BN = torch.tensor([[0, 3, 5, 3], [0, 7, 0, 0], [0, 3, 1, 7]])
+    x_BN, g_BD = torch.rand(3, 4) * (bucket_BN != 0), torch.randn(3, 6)
+    weight = torch.randn(8, 6, requires_grad=True)
+    (x_BN[..., None] * weight[bucket_BN]).sum(1).backward(g_BD)
+    assert weight.grad is not None
+    return Bag(weight.detach(), bucket_BN), x_BN, g_BD, weight.grad
+
+
+def test_the_gradient_of_a_bag_is_that_of_autograd() -> None:
+    bag, x_BN, g_BD, expected = bagged()
+    products: list[AnyProduct] = []
+    tape = Tape([bag, nn.ReLU()], products)
+    h_BD = (x_BN[..., None] * bag.weight[bag.bucket_BN]).sum(1).relu()
+    torch.testing.assert_close(tape.forward(x_BN), h_BD)
+    assert tape.backward(g_BD * (h_BD > 0), needs_input=False) is None
+    assert isinstance(products[0], BagProduct)
+    product = BagProduct.of(bag, x_BN, g_BD)
+    assert product.row_U.tolist() == [1, 3, 5, 7]
+    assert product.square() == pytest.approx(expected.square().sum().item(), rel=1e-5)
+    product.multiply()
+    torch.testing.assert_close(bag.weight.grad, expected)
+    before = bag.weight.clone()
+    product.descend(0.1)
+    torch.testing.assert_close(bag.weight, before - 0.1 * expected)
+
+
+def test_a_bag_of_nothing_has_no_gradient() -> None:
+    bag = Bag(torch.randn(8, 6), torch.zeros(2, 3, dtype=torch.int64))
+    product = BagProduct.of(bag, torch.zeros(2, 3), torch.randn(2, 6))
+    before = bag.weight.clone()
+    product.descend(1.0)
+    assert torch.equal(bag.weight, before)
+    assert product.square() == 0
