@@ -17,7 +17,7 @@ GENERATIONS: tuple[Json, ...] = (
         "clip_norm": 1.0,
     },
     {
-        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.2},
+        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.25},
         "weights": "ema",
         "optimizer": {"name": "adamw", "lr": 0.001},
         "clip_norm": 1.0,
