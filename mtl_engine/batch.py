@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -211,3 +211,8 @@ def _unlabelled(joined: Joined, wanted: str) -> Array:
 def _missing(task: Task, n: int) -> Target:
     """`n` rows without a label of the task, in the shape its kind has."""
     return task.kind.check(None, None, None, n)[0]
+
+
+def all_kept(joined: Joined, tasks: Mapping[str, TaskStep], row_N: Array) -> dict[str, Outputs]:
+    """`kept_outputs` of every task."""
+    return {name: kept_outputs(joined, task, row_N) for name, task in tasks.items()}

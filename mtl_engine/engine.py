@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,14 +271,7 @@ class Engine:
 
         Where the user says nothing, the state's defaults take the place of this version's.
         """
-        trainer, made_with = self._trainer, int(state.meta.get("defaults", 1))
-        if made_with != trainer.defaults:
-            chosen = advised(self._said, made_with)
-            trainer.optimizer = Optimizer(chosen["optimizer"], trainer.optimizer.parameters)
-            trainer.strategy = build(STRATEGIES, chosen["strategy"], "strategy")
-            trainer.settings = replace(trainer.settings, clip_norm=chosen["clip_norm"])
-            trainer.defaults = made_with
-        staging.load(state, trainer, self.judge)
+        staging.load(state, self._trainer, self.judge, self._said)
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtl_engine.components import build
+from mtl_engine.defaults import advised
 from mtl_engine.errors import EngineError, StateError
 from mtl_engine.judge import Judge
+from mtl_engine.optim import Optimizer
 from mtl_engine.state import EngineState, Segment, as_tensors
+from mtl_engine.strategies import STRATEGIES
 from mtl_engine.teacher import Teacher
 from mtl_engine.trainer import Trainer
 from mtl_engine.types import Json
@@ -59,14 +64,18 @@ def state(trainer: Trainer, judge: Judge) -> EngineState:
     return EngineState(meta, {name: value.detach() for name, value in tensors.items()}, segments)
 
 
-def load(found: EngineState, trainer: Trainer, judge: Judge) -> None:
-    """Copies everything; on an error the engine is half loaded and must be thrown away."""
+def load(found: EngineState, trainer: Trainer, judge: Judge, said: Mapping[str, Any]) -> None:
+    """Copies everything; on an error the engine is half loaded and must be thrown away.
+
+    `said` is what the user said of `defaults`: what is left open there is what the state was made with.
+    """
     meta = found.meta
     if meta.get("schema") != SCHEMA:
         raise StateError(
             f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}; "
             "go on with the version that wrote it, or start anew on an empty state directory"
         )
+    _assume(int(meta.get("defaults", 1)), trainer, said)
     if (meta["average"] is None) != (trainer.average is None):
         raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
     tensors = {name: torch.as_tensor(value) for name, value in found.tensors.items()}
@@ -79,6 +88,16 @@ def load(found: EngineState, trainer: Trainer, judge: Judge) -> None:
         raise StateError(
             f"the state does not fit this engine: {type(error).__name__}: {error}"
         ) from error
+
+
+def _assume(generation: int, trainer: Trainer, said: Mapping[str, Any]) -> None:
+    """The parts of a trainer that an older state was made with, in place of this version's."""
+    if generation != trainer.defaults:
+        chosen = advised(said, generation)
+        trainer.optimizer = Optimizer(chosen["optimizer"], trainer.optimizer.parameters)
+        trainer.strategy = build(STRATEGIES, chosen["strategy"], "strategy")
+        trainer.settings = replace(trainer.settings, clip_norm=chosen["clip_norm"])
+        trainer.defaults = generation
 
 
 def _load(

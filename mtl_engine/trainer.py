@@ -22,7 +22,7 @@ from mtl_engine.model import Model
 from mtl_engine.optim import Optimizer
 from mtl_engine.registry import Registry
 from mtl_engine.replay import Draw, Replay
-from mtl_engine.replay_table import Outputs, no_outputs
+from mtl_engine.replay_table import no_outputs
 from mtl_engine.reports import StepReport
 from mtl_engine.row_gradients import boundary
 from mtl_engine.senders import Senders
@@ -30,7 +30,7 @@ from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
 from mtl_engine.strategies.loss import Loss, Parts, Values, all_losses, total
 from mtl_engine.teacher import Follower, Lesson, Teacher
-from mtl_engine.types import Array, Rows
+from mtl_engine.types import Rows
 from mtl_engine.weightings.base import Weighting
 
 
@@ -48,10 +48,9 @@ class Trainer:
         self.average: Average | None = None
         self.averaged = False  # whether the average is evaluated, published and taught with
         self.teacher: Teacher | None = None
-        self.teacher_version = 0
         self.follower: Follower | None = None  # where the strategy learns from averaged weights
         self.senders = Senders()
-        self.step_count = self.skipped_steps = 0
+        self.step_count = self.skipped_steps = self.teacher_version = 0
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
 
@@ -100,9 +99,7 @@ class Trainer:
         self._after(tasks)
         rows = sum(j.num_stream for j in joined)
         replayed = sum(len(j.slot_M) for j in joined)
-        return StepReport(
-            number, rows, replayed, value, Values(losses), skipped, self.skipped_steps
-        )
+        return StepReport(number, rows, replayed, value, Values(losses), skipped, self.skipped_steps)  # fmt: skip
 
     def shares(self) -> dict[int, tuple[float, float]]:
         """Replay share and minimum of every task, by number."""
@@ -289,17 +286,11 @@ class Trainer:
         for j in joined:
             if j.stream is not None:
                 owner_B, class_B = batch.owners(j.stream, self.registry.tasks)
-                outputs = partial(self._outputs, j, tasks) if self.strategy.keeps else no_outputs
+                mine = {
+                    name: t for name, t in tasks.items() if self.model.table_of[name] == j.table
+                }
+                outputs = partial(batch.all_kept, j, mine) if self.strategy.keeps else no_outputs
                 self.replay.offer(number, j.stream, owner_B, class_B, outputs)
-
-    def _outputs(
-        self, joined: Joined, tasks: Mapping[str, TaskStep], row_N: Array
-    ) -> dict[str, Outputs]:
-        return {
-            name: batch.kept_outputs(joined, task, row_N)
-            for name, task in tasks.items()
-            if self.model.table_of[name] == joined.table
-        }
 
     def _after(self, tasks: Mapping[str, TaskStep]) -> None:
         for name in tasks:
