@@ -34,7 +34,7 @@ ENGINE = """
 # rows replayed in a step
 #replay_batch = 32
 # the optimizer and its arguments; unset, it is what the strategy was measured with
-#optimizer = {name = "sgd", lr = 0.2}
+#optimizer = {name = "adamw", lr = 0.001}
 # which weights are scored and published: ema (averaged) or raw; unset as above
 #weights = "ema"
 # auto, cpu, cuda or cuda:1

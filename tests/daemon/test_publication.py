@@ -177,7 +177,7 @@ def test_a_snapshot_in_which_a_task_fell_is_published_and_not_promoted(
     publication = Publication(tmp_path, Publish(), Gate(min_rows=1))
     feed(trained, entries([varied(4 * k) for k in range(100)], 200))
     _asked(publication, trained)
-    feed(trained, entries([spoilt(4000 + 4 * k) for k in range(60)], 500))
+    feed(trained, entries([spoilt(4000 + 4 * k) for k in range(150)], 500))
     outcome = _asked(publication, trained)
     assert outcome.verdict is not None
     assert outcome.verdict["decision"] == "refused"

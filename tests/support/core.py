@@ -129,10 +129,18 @@ def flip_bit(path: Path, place: int) -> None:
 # -- the machine -------------------------------------------------------------------------------------------
 
 
+SMALL: Json = {
+    "trunk": {"width": 8, "depth": 1},
+    "buffer_rows": 24,
+    "replay_batch": 4,
+    "optimizer": {"name": "sgd", "lr": 0.2},  # learns in some tens of steps of four rows
+    "device": "cpu",
+}
+
+
 def engine(**more: Any) -> Engine:
     """A tiny engine: eight units, two dozen remembered rows."""
-    settings = {"trunk": {"width": 8, "depth": 1}, "buffer_rows": 24, "replay_batch": 4}
-    return Engine.from_config({**settings, "device": "cpu", "salt": SALT, **more})
+    return Engine.from_config({**SMALL, "salt": SALT, **more})
 
 
 def machine(stream: Stream | None = None, **more: Any) -> LogMachine:
@@ -248,12 +256,6 @@ MAX_LOOKS = 3000  # of one script, each about a millisecond apart
 
 def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config:
     """Settings of a small and eager daemon: tiny engine, batches of four rows, no lingering within a test."""
-    small = {
-        "trunk": {"width": 8, "depth": 1},
-        "buffer_rows": 24,
-        "replay_batch": 4,
-        "device": "cpu",
-    }
     tables = {
         "stream": Stream(batch_size=4, linger_s=60.0),
         "publish": Publish(on_switch=False),
@@ -261,7 +263,7 @@ def config(state_dir: Path, tasks: Sequence[Json] = (), **tables: Any) -> Config
         **tables,
     }
     return Config(
-        state_dir=state_dir, redis_url="memory://", engine=small, tasks=list(tasks), **tables
+        state_dir=state_dir, redis_url="memory://", engine=dict(SMALL), tasks=list(tasks), **tables
     )
 
 
