@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -162,6 +163,12 @@ def told(runs: list[dict[str, float | None]]) -> dict[str, Any]:
     return found | {"most_each": [run["most"] for run in runs]}
 
 
+def commit(checkout: str) -> str:
+    """Whose engine it is."""
+    words = ["git", "-C", checkout, "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
@@ -171,7 +178,9 @@ def main() -> None:
     parser.add_argument("--from", dest="checkout", help="another checkout, whose engine is run")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
-    figures: dict[str, Any] = {"seeds": options.seeds, "of": "another checkout" if options.checkout else "this one"}  # fmt: skip
+    if options.checkout and "--from" not in sys.argv:
+        parser.error("write it as two words: --from CHECKOUT")
+    figures: dict[str, Any] = {"seeds": options.seeds, "of": commit(options.checkout or ".")}
     for name in options.streams:
         runs: dict[int, list[dict[str, float | None]]] = {age: [] for age in options.ages}
         for seed in range(options.seed, options.seed + options.seeds):
@@ -180,6 +189,8 @@ def main() -> None:
                 runs[age].append(continued(stream, state, seed))
         figures[name] = {str(age): told(mine) for age, mine in runs.items()}
         print(name, figures[name], flush=True)
+    if options.checkout:  # where it lies on this machine is nobody's business
+        sys.argv[sys.argv.index("--from") + 1] = "CHECKOUT"
     finish("ageing_before" if options.checkout else "ageing", figures, options.save)
 
 
