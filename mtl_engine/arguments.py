@@ -19,6 +19,20 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
         raise EngineError(unknown(name, value, allowed))
 
 
+def check_whole(low: int, **values: object) -> None:
+    """Refuse a value that is no whole number from `low` up."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise EngineError(f"{name} is {value!r}: allowed are whole numbers >= {low}")
+
+
+def at_least_0(name: str, value: object) -> float:
+    """The value, unless it is no number from 0 up."""
+    if not isinstance(value, (int, float)) or not value >= 0:
+        raise EngineError(f"{name} is {value!r}: allowed are numbers >= 0, 0 = never")
+    return value
+
+
 def device_of(name: str) -> torch.device:
     """The device of that name; auto = a GPU where there is one."""
     if name == "auto":

@@ -22,6 +22,12 @@ GENERATIONS: tuple[Json, ...] = (
         "optimizer": {"name": "adamw", "lr": 0.001},
         "clip_norm": 1.0,
     },
+    {
+        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.25},
+        "weights": "chosen",
+        "optimizer": {"name": "adamw", "lr": 0.001},
+        "clip_norm": 1.0,
+    },
 )
 """Of the strategy `default`. A state says which it was made with; one that does not was made with the first."""
 LATEST = len(GENERATIONS)

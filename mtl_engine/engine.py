@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from mtl_engine import evaluate, export, snapshot, staging
-from mtl_engine.arguments import check_choice, device_of, trunk_of
+from mtl_engine.arguments import at_least_0, check_choice, check_whole, device_of, trunk_of
+from mtl_engine.choosing import WEIGHTS, Choice
 from mtl_engine.components import Spec, build
 from mtl_engine.defaults import advised
 from mtl_engine.drift import Drift
@@ -34,7 +35,6 @@ from mtl_engine.trainer import Trainer
 from mtl_engine.types import Array, Json, Rows, TaskSpec
 from mtl_engine.weightings import WEIGHTINGS
 
-_WEIGHTS = ("ema", "raw")
 _PRECISIONS = ("fp32", "bf16")
 
 
@@ -42,8 +42,10 @@ class Engine:
     """One shared multi-task model that learns from a stream of rows and keeps what it knew.
 
     Settings left at None are those that the strategy was measured with (`defaults`), in a state that is loaded those that
-    it was made with. `ema_decay` applies to weights = "ema"; `warm_steps`, `focus_share`, `clip_norm` and
-    `teacher_every` are described in `settings.Settings`, `buffer_dir` in `columns.Place`: a folder for what memory cannot hold.
+    it was made with. `weights` says which are evaluated, published and taught with: "ema", an average that looks back as
+    far as `ema_decay`; "raw", the live ones; "chosen", what select rows speak for (`choosing`). `warm_steps`, `focus_share`,
+    `clip_norm` and `teacher_every` are described in `settings.Settings`, `buffer_dir` in `columns.Place`: a folder for what
+    memory cannot hold.
     `salt` keeps secret which rows are held out (`splitting`); without one the seed tells it.
     """
 
@@ -71,26 +73,17 @@ class Engine:
         seed: int = 0,
         salt: str | None = None,
     ) -> None:
-        self._said = {
-            "strategy": strategy,
-            "weights": weights,
-            "optimizer": optimizer,
-            "clip_norm": clip_norm,
-        }
+        self._said = {"strategy": strategy, "weights": weights, "optimizer": optimizer, "clip_norm": clip_norm}  # fmt: skip
         chosen = advised(self._said)
-        weights, clip_norm = chosen["weights"], chosen["clip_norm"]
-        check_choice("weights", str(weights), _WEIGHTS)
+        weights, clip_norm = str(chosen["weights"]), at_least_0("clip_norm", chosen["clip_norm"])
+        check_choice("weights", weights, WEIGHTS)
         check_choice("precision", precision, _PRECISIONS)
-        for name, value, low in (
-            ("replay_batch", replay_batch, 0), ("warm_steps", warm_steps, 0), ("teacher_every", teacher_every, 0), ("num_threads", num_threads, 1),
-        ):  # fmt: skip
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise EngineError(f"{name} is {value!r}: allowed are whole numbers >= {low}")
-        if not isinstance(clip_norm, (int, float)) or not clip_norm >= 0:
-            raise EngineError(f"clip_norm is {clip_norm!r}: allowed are numbers >= 0, 0 = never")
+        check_whole(
+            0, replay_batch=replay_batch, warm_steps=warm_steps, teacher_every=teacher_every
+        )
+        check_whole(1, num_threads=num_threads)
         torch.set_num_threads(num_threads)
         self.seed = seed
-        self.weights = str(weights)
         self.device = device_of(device)
         spec = trunk_of(trunk)
         registry = Registry(encoder, spec.width)
@@ -107,8 +100,9 @@ class Engine:
                 replay_batch, warm_steps, focus_share, teacher_every, precision == "bf16", clip_norm
             ),
         )
-        self._trainer.averages(ema_decay, published=weights == "ema")
+        self._trainer.averages(ema_decay, published=weights != "raw")
         self.judge = Judge(self._trainer, seed, f"seed {seed}" if salt is None else salt)
+        self.choice = Choice(self._trainer, self.judge.answered, weights)
         self._probabilities = Probabilities(self._trainer, self.judge.answered)
 
     @classmethod
@@ -144,6 +138,7 @@ class Engine:
         task = self._trainer.registry.remove(name)
         staging.forget(self._trainer, name, task.number)
         self.judge.remove_task(name)
+        self.choice.forget(name)
 
     def update_task(self, name: str, **changes: Any) -> None:
         """Change share, min_share, loss_weight, tolerance or decision."""
@@ -189,10 +184,16 @@ class Engine:
     def switch_task(
         self, task: str, phase: str | None = None, scored: Scored | None = None
     ) -> SwitchReport:
-        """End a phase: score the hold-outs (or take what `judge.score` gave), make the model the teacher, focus on `task`."""
+        """End a phase: choose weights and score them (or take what these gave), make them the teacher, focus on `task`.
+
+        After that the average begins anew. Who brings `scored` calls `choice.choose` before `judge.score`.
+        """
         self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
-        row = self.judge.row(self.judge.score() if scored is None else scored)
+        if scored is None:
+            self.choice.choose()
+            scored = self.judge.score()
+        row = self.judge.row(scored)
         if self.step_count:
             self.judge.matrix.add(row)
         self._trainer.refresh_teacher()
@@ -252,7 +253,7 @@ class Engine:
 
     def describe(self) -> Json:
         """What there is: tasks, classes, parameters, replay rows and bytes, losses of constant predictors."""
-        return staging.describe(self._trainer, self.weights)
+        return staging.describe(self._trainer, self.choice)
 
     def senders(self) -> Json:
         """By task and number: how well the rows of a sender were answered before they were trained on (`senders`)."""
@@ -264,20 +265,20 @@ class Engine:
 
     def state_dict(self) -> EngineState:
         """Everything needed to go on, as live references: copy them before the next step."""
-        return staging.state(self._trainer, self.judge)
+        return staging.state(self._trainer, self.judge, self.choice)
 
     def load_state_dict(self, state: EngineState) -> None:
         """Become the engine that `state` was taken from; StateError when it does not fit these settings.
 
         Where the user says nothing, the state's defaults take the place of this version's.
         """
-        staging.load(state, self._trainer, self.judge, self._said)
+        staging.load(state, self._trainer, self.judge, self.choice, self._said)
 
     def stage_snapshot(self) -> tuple[dict[str, torch.Tensor], Json, Json]:
         """Live tensors, tasks.json and the engine's part of the manifest, for `snapshot.write`."""
         tensors, tasks, seen = self._probabilities.stage_snapshot()
         scores = self.judge.score().scores
-        told = {"weights": self.weights, "step": self.step_count, "scores": scores}
+        told = {**self.choice.told(), "step": self.step_count, "scores": scores}
         return tensors, tasks, {**told, **seen}
 
     def snapshot(self, path: str | Path) -> Json:

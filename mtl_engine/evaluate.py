@@ -77,7 +77,7 @@ class Answered:
         self.held_out = held_out
         self.registry = trainer.registry
         self._trainer = trainer
-        self._here: tuple[int, int] = (-1, -1)
+        self._here: tuple[int, int, bool] = (-1, -1, False)
         self._known: dict[tuple[str, str], tuple[Sample, Tensor]] = {}
 
     def of(self, task: str, kind: str = "judge") -> tuple[Sample, Tensor] | None:
@@ -87,7 +87,7 @@ class Answered:
     def all_of(self, tasks: Iterable[str], kind: str = "judge") -> dict[str, tuple[Sample, Tensor]]:
         """The same for many tasks, of those that have rows and a head; the weights are put into the model once."""
         trainer = self._trainer
-        here = (trainer.step_count, self.held_out.changes)
+        here = (trainer.step_count, self.held_out.changes, trainer.averaged)
         if here != self._here:
             self._here, self._known = here, {}
         there = [t for t in tasks if self.held_out.count(t, kind) and self.has_head(t)]

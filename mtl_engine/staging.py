@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_engine.choosing import Choice
 from mtl_engine.components import build
 from mtl_engine.defaults import advised
 from mtl_engine.errors import EngineError, StateError
@@ -23,7 +24,7 @@ from mtl_engine.types import Json
 SCHEMA = 2
 
 
-def state(trainer: Trainer, judge: Judge) -> EngineState:
+def state(trainer: Trainer, judge: Judge, choice: Choice) -> EngineState:
     meta: Json = {
         "schema": SCHEMA,
         "step_count": trainer.step_count,
@@ -35,6 +36,7 @@ def state(trainer: Trainer, judge: Judge) -> EngineState:
         "matrix": list(judge.matrix.rows),
         "teacher": None,
         "average": None,
+        "choice": choice.state(),
     }
     tensors = _named("model", trainer.model.tensors()) | _named("optim", trainer.optimizer.state())
     for name, (part, values) in {
@@ -64,7 +66,9 @@ def state(trainer: Trainer, judge: Judge) -> EngineState:
     return EngineState(meta, {name: value.detach() for name, value in tensors.items()}, segments)
 
 
-def load(found: EngineState, trainer: Trainer, judge: Judge, said: Mapping[str, Any]) -> None:
+def load(
+    found: EngineState, trainer: Trainer, judge: Judge, choice: Choice, said: Mapping[str, Any]
+) -> None:
     """Copies everything; on an error the engine is half loaded and must be thrown away.
 
     `said` is what the user said of `defaults`: what is left open there is what the state was made with.
@@ -75,13 +79,17 @@ def load(found: EngineState, trainer: Trainer, judge: Judge, said: Mapping[str, 
             f"the state has schema {meta.get('schema')!r}: this version reads {SCHEMA}; "
             "go on with the version that wrote it, or start anew on an empty state directory"
         )
-    _assume(int(meta.get("defaults", 1)), trainer, said)
+    _assume(int(meta.get("defaults", 1)), trainer, choice, said)
     if (meta["average"] is None) != (trainer.average is None):
-        raise StateError("the state and this engine differ in `weights` (ema or raw): use the same")
+        raise StateError(
+            "the state and this engine differ in `weights`: one has an average (chosen, ema), the other none (raw); "
+            "use what the state was made with"
+        )
     tensors = {name: torch.as_tensor(value) for name, value in found.tensors.items()}
     try:
         _load(meta, tensors, found.segments, trainer, judge)
         judge.matrix.load_state(meta["matrix"])
+        choice.load_state(meta.get("choice"))
     except StateError:
         raise
     except (KeyError, IndexError, TypeError, RuntimeError, EngineError) as error:
@@ -90,13 +98,14 @@ def load(found: EngineState, trainer: Trainer, judge: Judge, said: Mapping[str, 
         ) from error
 
 
-def _assume(generation: int, trainer: Trainer, said: Mapping[str, Any]) -> None:
+def _assume(generation: int, trainer: Trainer, choice: Choice, said: Mapping[str, Any]) -> None:
     """The parts of a trainer that an older state was made with, in place of this version's."""
     if generation != trainer.defaults:
         chosen = advised(said, generation)
         trainer.optimizer = Optimizer(chosen["optimizer"], trainer.optimizer.parameters)
         trainer.strategy = build(STRATEGIES, chosen["strategy"], "strategy")
         trainer.settings = replace(trainer.settings, clip_norm=chosen["clip_norm"])
+        choice.weights = chosen["weights"]
         trainer.defaults = generation
 
 
@@ -161,7 +170,7 @@ def forget(trainer: Trainer, name: str, number: int) -> None:
         trainer.focus = None
 
 
-def describe(trainer: Trainer, weights: str) -> Json:
+def describe(trainer: Trainer, choice: Choice) -> Json:
     kept = trainer.replay.counts()
     tasks: list[Json] = []
     for name, task in trainer.registry.tasks.items():
@@ -191,7 +200,8 @@ def describe(trainer: Trainer, weights: str) -> Json:
         "replay_rows": sum(table["rows"] for table in tables.values()),
         "replay_bytes": sum(table["bytes"] for table in tables.values()),
         "strategy": type(trainer.strategy).__name__,
-        "weights": weights,
+        "weights": choice.weights,
+        "published": choice.published,
         "teacher_step": None if trainer.teacher is None else trainer.teacher.step,
         "step_count": trainer.step_count,
         "skipped_steps": trainer.skipped_steps,

@@ -16,7 +16,7 @@ def lines(*files: Path) -> int:
 @pytest.mark.parametrize(
     ("part", "patterns", "budget"),
     [
-        ("engine", ["mtl_engine/**/*.py", "mtld/*.py"], 11_300),
+        ("engine", ["mtl_engine/**/*.py", "mtld/*.py"], 11_500),
         ("daemon", ["daemon/*.py"], 9_200),
         ("command line", ["daemon/commands/**/*.py"], 4_900),
         ("families, page and demo", ["daemon/[!c]*/**/*.py"], 5_200),

@@ -107,7 +107,7 @@ def test_the_old_settings_are_in_force(settings: Config, log: MemoryLog) -> None
     assert list(engine.tasks) == TASKS
     assert {task.holdout for task in engine.tasks.values()} == {0.2}
     assert engine.tasks["words"].max_bytes == 24
-    assert (engine.weights, engine.seed, engine.focus) == ("ema", 5, ("words", "p5"))
+    assert (engine.choice.weights, engine.seed, engine.focus) == ("ema", 5, ("words", "p5"))
     assert one.machine.batcher.batch_size == 32
     assert engine.state_dict().meta["defaults"] == 1, (
         "what its settings leave open stays what it was"

@@ -244,6 +244,6 @@ def test_an_engine_exports_the_weights_it_answers_with(tmp_path: Path) -> None:
     for _ in range(5):
         one.observe("a", INPUTS["embedding"], ["no", "yes"] * 6)
     manifest = one.export(tmp_path / "out", format="torch-export")
-    assert manifest["snapshot"]["weights"] == "ema"
+    assert manifest["snapshot"]["weights"] == "average"
     _, found = answers("torch-export", tmp_path / "out" / "a.pt2", [INPUTS["embedding"]])
     np.testing.assert_allclose(found, one.predict_proba("a", INPUTS["embedding"]), atol=1e-5)

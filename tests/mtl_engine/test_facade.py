@@ -160,7 +160,7 @@ def test_a_snapshot_answers_the_same_in_a_process_without_the_daemon(
 ) -> None:
     place = tmp_path / "snapshot"
     manifest = learnt.snapshot(place)
-    assert manifest["weights"] == "raw"
+    assert (manifest["weights"], manifest["choice"]) == ("live", None)
     assert manifest["step"] == learnt.step_count
     code = (
         "import json, sys; from mtl_engine.snapshot import load; model = load(sys.argv[1]);"
