@@ -22,7 +22,7 @@ from daemon.cut import Process
 from daemon.events.control import decision
 from daemon.machine import LogMachine
 from daemon.publication import Publication
-from daemon.steering import SCORED_ROWS
+from daemon.rounds import SCORED_ROWS
 from daemon.types import Entry, Limits
 from mtl_engine.engine import Engine
 from mtl_engine.judge import chunks

@@ -39,7 +39,7 @@ class Evaluation:
             score, rows = scored.primary[name], scored.rows[name]
             is_part = metric != "r2" and score is not None
             self.tasks[name] = {
-                "entry": entry_id, "step": step, "rows": rows, "metric": metric, "score": score,
+                "entry": entry_id, "step": step, "weights": scored.weights, "rows": rows, "metric": metric, "score": score,
                 "interval": list(wilson(score, rows)) if is_part and score is not None else None,
                 "macro_recall": metrics.get("macro_recall"), **scored.cards[name],
             }  # fmt: skip
@@ -55,9 +55,10 @@ class Evaluation:
         )
         self.parts[name] = {"task": task, "score": score, "rows": rows, "best": best, "min": lowest}
 
-    def is_of(self, step: int, tasks: Mapping[str, int]) -> bool:
-        """Whether all these tasks were scored at this step, so that scoring them again would tell nothing."""
-        return all(self.tasks.get(name, {}).get("step") == step for name in tasks)
+    def is_of(self, step: int, tasks: Mapping[str, int], weights: str) -> bool:
+        """Whether all these tasks were scored at this step with these weights, so that scoring them again would tell nothing."""
+        known = [self.tasks.get(name, {}) for name in tasks]
+        return all((one.get("step"), one.get("weights")) == (step, weights) for one in known)
 
     def forget(self, task: str) -> None:
         """The task is gone."""

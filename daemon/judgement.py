@@ -32,6 +32,7 @@ class Judgement:
         self.guard = guard
         self.evaluation = Evaluation()
         self.accepted: dict[str, str] = {}  # by task: the entry at which its level was accepted
+        self._news: list[tuple[str, Json]] = []
         self._engine = engine
         self._senders = senders
 
@@ -42,17 +43,34 @@ class Judgement:
         self.guard.contested = contested(self._engine.senders())
         return scored
 
-    def evaluate(self, entry_id: str, tasks: str) -> None:
-        """Score these tasks, named with commas between them, or all; those that are gone meanwhile are passed over."""
-        known = self._engine.tasks
+    def ended(self, entry_id: str) -> Scored:
+        """A phase ends: decide which weights are published, and score these on all tasks."""
+        self._decided(self._engine.choice.choose())
+        return self.score(entry_id)
+
+    def evaluate(self, entry_id: str, detail: Json) -> None:
+        """Compare both weights on some tasks (`compare`), decide by all such comparisons (`choose`), or score some (`tasks`).
+
+        Tasks are named with commas between them; those that are gone meanwhile are passed over. Without these: all of it.
+        """
+        compare, tasks = str(detail.get("compare") or ""), str(detail.get("tasks") or "")
+        choice, known = self._engine.choice, self._engine.tasks
+        if compare:
+            choice.compare(compare.split(","))
+            self._decided(bool(detail.get("choose")) and choice.decide())
+            return
+        if not tasks:
+            self._decided(choice.choose())
         scored = self.score(
             entry_id, [n for n in tasks.split(",") if n in known] if tasks else None
         )
         self.guard.evaluated(scored, self._tolerances(), entry_id, self._engine.step_count)
+        self._guarded()
 
     def switched(self, scored: Scored, entry_id: str) -> None:
         """A task switch was applied, at which every task was scored."""
         self.guard.switched(scored, self._tolerances(), entry_id, self._engine.step_count)
+        self._guarded()
 
     def accept(self, task: str, at: str, proof: str, entry_id: str) -> None:
         """The operator takes a task's present level as the measure: for the guard, and for the gate's next verdict.
@@ -77,10 +95,20 @@ class Judgement:
         self.accepted.pop(task, None)
 
     def news(self) -> Iterable[tuple[str, Json]]:
-        """Kinds and details of the journal's lines on what fell or recovered, with the senders that stand out."""
+        """Kinds and details of the journal's lines on this entry: other weights, what fell or recovered."""
+        told, self._news = self._news, []
+        return told
+
+    def _guarded(self) -> None:
+        """What fell is told with the senders that stand out."""
         report = self.senders_report() if self.guard.fallen else {}
         self.guard.name_senders({task: self._suspects(task, of) for task, of in report.items()})
-        return self.guard.news()
+        self._news += self.guard.news()
+
+    def _decided(self, is_another: bool) -> None:
+        """The journal is told where other weights are published from now on."""
+        if is_another:
+            self._news.append(("weights_chosen", self._engine.choice.told()))
 
     def _suspects(self, task: str, report: Mapping[str, Json]) -> list[str]:
         """Senders whose rows stand out beside the others'; of a task's only sender, beside what the task was."""

@@ -285,7 +285,7 @@ class Loop:
             self._next_renewal = now + self.config.lease_ttl_s / 3
             self.source.renew()
         self.durability.commit(self)
-        self.steering.score_more()
+        self.steering.round.more()
 
     def _look_around(self) -> None:
         """The part of a barrier that needs no server."""

@@ -142,7 +142,7 @@ class LogMachine:
         """End the phase: train what is pending, freeze the teacher, score every hold-out, move the focus."""
         self._known(task)
         self.flush()
-        scored = self.judgement.score(self.entry_id)
+        scored = self.judgement.ended(self.entry_id)
         self.engine.switch_task(task, phase, scored)
         self.phases.begin(task)
         self.judgement.switched(scored, self.entry_id)
@@ -171,7 +171,7 @@ class LogMachine:
         if kind == "flush":
             self.flush()
         elif kind == "evaluate":
-            self.judgement.evaluate(self.entry_id, str(detail.get("tasks") or ""))
+            self.judgement.evaluate(self.entry_id, detail)
             self._tell_guard()
         elif kind == "phase":
             self._begin_phase(str(detail.get("task")), str(detail.get("phase")))

@@ -45,6 +45,7 @@ def regressed(loop: Loop, error: StreamRegressed) -> None:
     machine.counters.lost_events += error.lost_at_least
     machine.counters.lost_is_lower_bound = True
     loop.reader = Reader(loop.source, position, process.displayed)
+    loop.steering.round.end()
     detail = {
         "detail": error.detail,
         "lost_at_least": error.lost_at_least,

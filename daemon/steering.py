@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 from daemon import rollback
 from daemon.appraisal import appraise, narrowed
 from daemon.errors import Refused
-from daemon.identity import FIRST_ID, id_tuple
 from daemon.rollback import Plan
+from daemon.rounds import Round
 from daemon.types import SCHEDULE
-from mtl_engine.judge import chunks
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,8 +32,9 @@ DRAIN_COMMIT_S = (
 DRAIN_TRIES = (
     3  # failed checkpoints after which a drain ends all the same, on the checkpoint before
 )
-# Judge rows that one decision to evaluate scores, but one task at least; training goes on after it.
-SCORED_ROWS = 500
+# s that a publication waits for the decision which weights are published; then it goes by the last one. Only a long backlog
+# of the log takes longer.
+PUBLISH_WAIT_S = 5.0
 
 
 class Steering:
@@ -52,10 +52,8 @@ class Steering:
         self._rollbacks: list[tuple[Request, Plan]] = []
         self._report: Json = {}
         self._reported_at: tuple[int, str, int] | None = None  # epoch, watermark, step
-        self._to_score: list[
-            list[str]
-        ] = []  # tasks of the evaluation under way that wait for their turn
-        self._scored_by = FIRST_ID  # its last decision
+        self._to_publish: list[tuple[float, str, Request]] = []  # until when each waits, who asks
+        self.round = Round(loop)
         self._wake = threading.Event()
         self.is_drained = False
         self.exit_code = 0
@@ -84,6 +82,7 @@ class Steering:
         until = self._loop.process.paused_until
         if until is not None and datetime.now(UTC) >= datetime.fromisoformat(until):
             self._unpause()
+        self._publish_decided()
         if self._drain_durable_at is not None:
             late = monotonic() - self._drain_durable_at > DRAIN_COMMIT_S
             if late or not self._loop.durability.committer.is_due:
@@ -126,36 +125,30 @@ class Steering:
         return None
 
     def publish(self, request: Request) -> Json | None:
-        """Publish with the next checkpoint; by schedule only where something was learned since the last time."""
+        """Evaluate, then publish with the next checkpoint; by schedule only where something was learned since the last time."""
         loop, by = self._loop, str(request.args.get("by") or "operator")
         here = (loop.process.epoch, loop.reader.position.id)
         if by == SCHEDULE and (
             not loop.machine.engine.step_count or loop.durability.publication.latest() == here
         ):
             return {"published": None}
-        loop.durability.publication.ask(by)
-        self._waiting.append(request)
+        self.round.begin()
+        self._to_publish.append((monotonic() + PUBLISH_WAIT_S, by, request))
         return None
+
+    def _publish_decided(self) -> None:
+        """Let publications go on once all was evaluated, or cannot be: nothing is read, or it takes too long."""
+        is_read = self._loop.health.broker_up and not self.is_stopped
+        waits = self.round.is_under_way and is_read
+        while self._to_publish and not (waits and monotonic() < self._to_publish[0][0]):
+            _, by, request = self._to_publish.pop(0)
+            self._loop.durability.publication.ask(by)
+            self._waiting.append(request)
 
     def score(self, request: Request) -> Json | None:
         """Have every hold-out scored, some tasks at a time, unless nothing was learned since the last time."""
         del request
-        machine = self._loop.machine
-        counts = machine.engine.judge.counts()
-        if self._to_score or machine.evaluation.is_of(machine.engine.step_count, counts):
-            return {"appended": None}
-        self._to_score = chunks(counts, SCORED_ROWS)
-        return {"appended": self._score_some()}
-
-    def score_more(self) -> None:
-        """Write the next decision to score some tasks, once the last one was carried out: training goes on in between."""
-        if self._to_score and id_tuple(self._loop.reader.position.id) >= id_tuple(self._scored_by):
-            self._score_some()
-
-    def _score_some(self) -> str:
-        self._scored_by = self._loop.decide("evaluate", tasks=",".join(self._to_score[0]))
-        self._to_score.pop(0)
-        return self._scored_by
+        return {"appended": self.round.write() if self.round.begin() else None}
 
     def accept(self, request: Request) -> Json | None:
         """Write the decision into the log that a task's present level is its measure from now on."""
@@ -198,7 +191,7 @@ class Steering:
 
     def rolled_back(self) -> None:
         """The weights are older ones: what diverged is gone, and so is an evaluation under way."""
-        self._to_score = []
+        self.round.end()
         self._diverged = ""
 
     def promote(self, request: Request) -> Json | None:

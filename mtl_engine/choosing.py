@@ -67,7 +67,7 @@ class Choice:
     @property
     def published(self) -> str:
         """`average` or `live`."""
-        return "average" if self._trainer.averaged else "live"
+        return self._answered.weights
 
     def counts(self) -> dict[str, int]:
         """Select rows by task, of those that can be compared."""

@@ -63,6 +63,7 @@ class Scored:
     primary: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
     rows: dict[str, int] = field(default_factory=dict[str, int])
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
+    weights: str = "average"  # or `live`: what was scored
     cards: dict[str, Json] = field(default_factory=dict[str, Json])  # `scorecard.brief` by task
 
     def part_scores(self) -> dict[str, float]:
@@ -98,6 +99,11 @@ class Answered:
                 self._known[task, kind] = (sample, outputs(trainer.model, {}, task, sample.rows))
         return {task: self._known[task, kind] for task in there}
 
+    @property
+    def weights(self) -> str:
+        """Which weights answer: `average` or `live`."""
+        return "average" if self._trainer.averaged else "live"
+
     def has_head(self, task: str) -> bool:
         """Whether the task can be answered at all."""
         return bool(self._trainer.model.columns(task))
@@ -120,7 +126,7 @@ class Answered:
 
 def score(answered: Answered, tasks: Iterable[str] | None = None) -> Scored:
     """Score some tasks (default: all) on their judge rows; those without rows or head are left out."""
-    scored = Scored()
+    scored = Scored(weights=answered.weights)
     known = answered.all_of(answered.held_out.tasks if tasks is None else tasks)
     for name, (sample, z_HC) in known.items():
         kind = answered.registry[name].kind

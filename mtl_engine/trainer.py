@@ -46,9 +46,7 @@ class Trainer:
         self.defaults = LATEST  # the generation of those it was made with
         self.drift: Drift | None = None  # looks at stream rows before they are trained on
         self.average: Average | None = None
-        self.averaged = (
-            False  # whether the average is evaluated, published and taught with: `choosing`
-        )
+        self.averaged = False  # whether the average is evaluated, published and taught with
         self.teacher: Teacher | None = None
         self.follower: Follower | None = None  # where the strategy learns from averaged weights
         self.senders = Senders()
@@ -115,7 +113,7 @@ class Trainer:
         }
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The parameters to evaluate, publish and teach with, by name; none where these are the live ones."""
+        """The parameters to evaluate, publish and teach with, by name: none = the live ones."""
         return self.average.values if self.average is not None and self.averaged else {}
 
     def refresh_teacher(self) -> None:

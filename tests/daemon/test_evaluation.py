@@ -101,9 +101,10 @@ def test_tasks_that_are_scored_alone_leave_the_others_as_they_were() -> None:
     told = one.to_dict()["tasks"]
     assert (told["a"]["step"], told["b"]["step"]) == (30, 40)
     assert one.parts["a/x"]["score"] == pytest.approx(0.7)
-    assert not one.is_of(40, {"a": 1, "b": 1})
-    assert one.is_of(40, {"b": 1})
-    assert one.is_of(40, {})
+    assert not one.is_of(40, {"a": 1, "b": 1}, "average")
+    assert one.is_of(40, {"b": 1}, "average")
+    assert not one.is_of(40, {"b": 1}, "live"), "other weights are published now"
+    assert one.is_of(40, {}, "average")
 
 
 def test_a_metric_that_is_no_proportion_has_no_interval_and_no_score_makes_no_part() -> None:
