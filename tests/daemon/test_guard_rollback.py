@@ -90,7 +90,9 @@ def test_what_goes_on_coming_after_a_rollback_of_the_guard_is_left_out_too(
     play(one, script())
     assert one.machine.engine.step_count == steps[0]
     assert one.machine.engine.focus == ("a", "one")
-    assert one.machine.counters.skipped_events == 1 + 40 + 2 + 40 + 2  # an evaluation is two decisions
+    assert (
+        one.machine.counters.skipped_events == 1 + 40 + 2 + 40 + 2
+    )  # an evaluation is two decisions
 
 
 def test_the_guard_passes_a_damaged_checkpoint_by(tmp_path: Path, log: MemoryLog) -> None:
