@@ -1,8 +1,9 @@
 """How long does scoring the hold-outs of many tasks stop training at a time?
 
 20 image tasks on one trunk (784-256-256, the default strategy) with 500 judge and 500 select rows each. An evaluation goes
-through the log as one decision a large task, with training in between: what stops is one decision. A task switch scores
-all tasks at once, and publishing compares with the champion and fits probabilities besides.
+through the log as two decisions a large task, with training in between: one lets averaged and live weights answer its select
+rows, one scores its judge rows, and what stops is one decision. A task switch does both for all tasks at once, and publishing
+compares with the champion and fits probabilities besides.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from daemon.cut import Process
 from daemon.events.control import decision
 from daemon.machine import LogMachine
 from daemon.publication import Publication
-from daemon.rounds import SCORED_ROWS
+from daemon.rounds import planned
 from daemon.types import Entry, Limits
 from mtl_engine.engine import Engine
-from mtl_engine.judge import chunks
 from mtl_engine.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def stops(machine: LogMachine, rounds: int, folder: Path) -> dict[str, list[floa
     engine = machine.engine
     x, y = np.zeros((32, 28, 28), np.uint8), np.zeros(32, np.int64)
     publication, process = Publication(folder, Publish(), Gate()), Process()
-    found: dict[str, list[float]] = {"decision": [], "evaluation": [], "switch": [], "publish": []}
+    stopped = ("decision", "comparison", "evaluation", "switch", "publish")
+    found: dict[str, list[float]] = {name: [] for name in stopped}
     number = 0
 
     def decided(kind: str, **detail: str) -> None:
@@ -82,10 +83,12 @@ def stops(machine: LogMachine, rounds: int, folder: Path) -> dict[str, list[floa
     staged: list[Any] = []
     for turn in range(rounds):
         engine.observe("t0", x, y)
-        groups = chunks(engine.judge.counts(), SCORED_ROWS)
-        each = [milliseconds(lambda names=names: decided("evaluate", tasks=",".join(names))) for names in groups]  # fmt: skip
-        found["decision"] += each
-        found["evaluation"].append(sum(each))
+        total = 0.0
+        for detail in planned(engine):
+            took = milliseconds(lambda detail=detail: decided("evaluate", **detail))
+            found["comparison" if "compare" in detail else "decision"].append(took)
+            total += took
+        found["evaluation"].append(total)
         engine.observe("t0", x, y)
         found["switch"].append(
             milliseconds(lambda turn=turn: machine.switch_task("t0", f"p{turn}"))

@@ -13,9 +13,20 @@ from mtl_engine.judge import chunks
 
 if TYPE_CHECKING:
     from daemon.loop import Loop
+    from mtl_engine.engine import Engine
 
 # Judge rows that one decision scores, but one task at least; of select rows, which two models answer, half as many.
 SCORED_ROWS = 500
+
+
+def planned(engine: Engine) -> list[dict[str, str]]:
+    """The details of the decisions that evaluate all tasks, in order."""
+    compared = chunks(engine.choice.counts(), SCORED_ROWS // 2)
+    details = [{"compare": ",".join(names)} for names in compared]
+    for last in details[-1:]:
+        last["choose"] = "yes"
+    scored = chunks(engine.judge.counts(), SCORED_ROWS)
+    return [*details, *({"tasks": ",".join(names)} for names in scored)]
 
 
 class Round:
@@ -39,11 +50,7 @@ class Round:
             engine.step_count, counts, engine.choice.published
         ):
             return False
-        compared = chunks(engine.choice.counts(), SCORED_ROWS // 2)
-        self._left = [{"compare": ",".join(names)} for names in compared]
-        for last in self._left[-1:]:
-            last["choose"] = "yes"
-        self._left += [{"tasks": ",".join(names)} for names in chunks(counts, SCORED_ROWS)]
+        self._left = planned(engine)
         return True
 
     def more(self) -> None:
