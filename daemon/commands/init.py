@@ -35,8 +35,8 @@ ENGINE = """
 #replay_batch = 32
 # the optimizer and its arguments; unset, it is what the strategy was measured with
 #optimizer = {name = "adamw", lr = 0.001}
-# which weights are scored and published: ema (averaged) or raw; unset as above
-#weights = "ema"
+# which weights are scored, published and taught with: ema (averaged), raw (live), or chosen by select rows; unset as above
+#weights = "chosen"
 # auto, cpu, cuda or cuda:1
 #device = "auto"
 # threads of a step, part of what makes two runs equal to the bit; 1 is better on a host that is always crowded

@@ -46,3 +46,5 @@ def test_kills_at_random_moments_of_one_stream_change_nothing(tmp_path: Path) ->
         final = campaign.verify()
         campaign.send_everything_again(final)
     assert final.header["step"] > RANDOM_KILLS, f"seed {seed}"
+    choice = final.meta["engine"]["choice"]
+    assert choice["rests_on"], "average or live was decided, and the same in both"
