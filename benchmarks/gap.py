@@ -79,7 +79,7 @@ class Watcher:
 
     def accuracy(self, engine: Engine, known: int) -> dict[str, Array]:
         """By weights, the accuracy in percent on each of the first `known` phases."""
-        trainer = engine._trainer
+        trainer = engine._trainer  # pyright: ignore[reportPrivateUsage]
         told: list[dict[str, Any]] = engine.describe()["tasks"]
         labels = np.array(next(one["classes"] for one in told if one["name"] == self.task))
         mine = slice(0, self._end[known - 1])
