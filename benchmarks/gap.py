@@ -1,8 +1,8 @@
 """Is a gap published? What the published and the live weights know of the old while something new is learned.
 
 A model that learns something new first loses, for some steps, what it knew, and finds it again (the stability gap, De Lange
-et al. 2023, arXiv 2205.13452). Here the published (averaged) and the live weights of one run are scored every 10 steps for 200 steps
-after each growth, which is where a phase with new classes begins, then every 50, and at the ends of phases:
+et al. 2023, arXiv 2205.13452). Here the published (averaged) and the live weights of one run are scored every 10 steps for
+200 steps after each growth, which is where a phase with new classes begins, then every 50, and at the ends of phases:
 
 - `W1`: Split-Fashion-MNIST, five phases of two classes, 375 steps each
 - `mnist`: the same phases with 5,000 images of MNIST, 25 steps each
@@ -10,10 +10,11 @@ after each growth, which is where a phase with new classes begins, then every 50
   unannounced, with a buffer of 5,000 rows, where the published weights must be at least 1 point better after growth
 
 All scores are accuracies in percent on all test rows of a phase, among all classes met so far; min-ACC, WC-ACC, accuracy
-and forgetting are those of `scoring.py`. `after_growth` is the mean over the evaluations in the 200 steps after a growth
-of the accuracy on the older phases, `lead` by how many points the published weights are better there, also by part of the stream.
-`dip` is how far the older phases' accuracy falls below both what it was before a growth and what it is at the last of those
-evaluations, mean over growths: 0 where there is no gap. A class of `classes` has 10 test rows, so their lowest score is low by chance.
+and forgetting are those of `scoring.py`. `after_growth` is the mean over the evaluations in the 200 steps after a growth of
+the accuracy on the older phases, `lead` by how many points the published weights are better there, also by part of the
+stream. `dip` is how far the older phases' accuracy falls below both what it was before a growth and what it is at the last
+of those evaluations, mean over growths: 0 where there is no gap. A class of `classes` has 10 test rows, so the lowest of
+its scores is low by chance.
 
 `--from CHECKOUT` runs the engine of another checkout.
 """

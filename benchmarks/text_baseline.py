@@ -2,13 +2,14 @@
 
 TF-IDF of n-grams, then logistic regression by SGD over one epoch (scikit-learn), on W6's training rows
 (`workloads/packages.py`: twenty sections of Debian, told from a package's one line) cut to as many bytes as the engine
-reads. N-grams (of words, or of characters within words) and the strength of the penalty are those with the best accuracy on the validation split
-over the same seeds; then the test rows are scored. Seeds decide the order of the rows. The number is that of `continual.py`: accuracy in percent,
-mean over the phases' test rows. The baseline has seen all training lines, without labels, before its first step: they
-decide its vocabulary and the weights of its n-grams.
+reads. N-grams (of words, or of characters within words) and the strength of the penalty are those with the best accuracy on
+the validation split over the same seeds; then the test rows are scored. Seeds decide the order of the rows. The number is
+that of `continual.py`: accuracy in percent, mean over the phases' test rows. The baseline has seen all training lines,
+without labels, before its first step: they decide its vocabulary and the weights of its n-grams.
 
-`engine` is what is recorded of W6 in results/continual.json: `joint` learned the same rows in a random order too, `default` the stream
-of two sections a phase, which the baseline is spared; both have the engine's own settings, chosen on other data. `same_list` says whether it was the same list of packages.
+`engine` is what is recorded of W6 in results/continual.json: `joint` learned the same rows in a random order too, `default`
+the stream of two sections a phase, which the baseline is spared; both with the engine's own settings, while those of the
+baseline are chosen for W6. `same_list` says whether it was the same list of packages.
 """
 
 from __future__ import annotations
