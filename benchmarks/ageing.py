@@ -13,19 +13,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+import checkout  # before the engine
 import numpy as np
-
-if "--from" in sys.argv:
-    sys.path.insert(0, sys.argv[sys.argv.index("--from") + 1])
-
-from report import finish
 from workloads import sources
 
 from mtl_engine.engine import Engine
@@ -163,24 +157,17 @@ def told(runs: list[dict[str, float | None]]) -> dict[str, Any]:
     return found | {"most_each": [run["most"] for run in runs]}
 
 
-def commit(checkout: str) -> str:
-    """Whose engine it is."""
-    words = ["git", "-C", checkout, "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--ages", type=int, nargs="+", default=[100, 2000, 20_000])
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first")
-    parser.add_argument("--from", dest="checkout", help="another checkout, whose engine is run")
+    checkout.argument(parser)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
-    if options.checkout and "--from" not in sys.argv:
-        parser.error("write it as two words: --from CHECKOUT")
-    figures: dict[str, Any] = {"seeds": options.seeds, "of": commit(options.checkout or ".")}
+    checkout.check(parser, options)
+    figures: dict[str, Any] = {"seeds": options.seeds}
     for name in options.streams:
         runs: dict[int, list[dict[str, float | None]]] = {age: [] for age in options.ages}
         for seed in range(options.seed, options.seed + options.seeds):
@@ -189,9 +176,7 @@ def main() -> None:
                 runs[age].append(continued(stream, state, seed))
         figures[name] = {str(age): told(mine) for age, mine in runs.items()}
         print(name, figures[name], flush=True)
-    if options.checkout:  # where it lies on this machine is nobody's business
-        sys.argv[sys.argv.index("--from") + 1] = "CHECKOUT"
-    finish("ageing_before" if options.checkout else "ageing", figures, options.save)
+    checkout.finish("ageing", figures, options.save)
 
 
 if __name__ == "__main__":

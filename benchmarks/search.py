@@ -11,36 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import continual
 import methods
 import numpy as np
 from report import RESULTS, described
-from workloads import WORKLOADS
-from workloads.base import Workload, divided
-from workloads.images import pairs, split_fashion
-from workloads.sources import mnist5k
+from workloads import WORKLOADS, images
+from workloads.base import Workload
 
 FILE = RESULTS / "search.json"
 LAYER = {"width": 256, "depth": 2, "norm": "layer"}  # the engine's own trunk
 Entry = tuple[str, str, dict[str, Any]]  # workload, what it is, settings
 
 
-def split_mnist5k(split: str) -> Workload:
-    """The phases of W1 with 5,000 images of MNIST: a sixtieth of the rows, so every phase is short."""
-    x, y = mnist5k()
-    order = np.random.default_rng(0).permutation(len(y))
-    x, y = x[order], y[order]
-    test = np.zeros(len(y), np.bool_)
-    for label in range(10):
-        test[np.flatnonzero(y == label)[400:]] = True
-    phases = pairs(*divided(split, x[~test], y[~test], x[test], y[test]))
-    return replace(split_fashion(split), phases=phases, every=10)
-
-
-STREAMS = {**WORKLOADS, "mnist5k": split_mnist5k}
+STREAMS = {**WORKLOADS, "mnist5k": images.split_mnist5k}
 
 
 def _engine(strategy: Any, lr: float, **settings: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from mtl_engine.types import Array, TaskSpec
 from workloads.base import Phase, Workload, divided
-from workloads.sources import fashion
+from workloads.sources import fashion, mnist5k
 
 PAIRS = 5
 PER_CLASS = 1000  # images of W2
@@ -62,6 +62,18 @@ def permuted_fashion(split: str) -> Workload:
         for k in range(PAIRS)
     )
     return Workload((TaskSpec(TASK),), phases, every=250, engine=MLP, bare_net=bare_mlp)
+
+
+def split_mnist5k(split: str) -> Workload:
+    """The phases of W1 with 5,000 images of MNIST: a fifteenth of the rows, so every phase is 25 steps long."""
+    x, y = mnist5k()
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y = x[order], y[order]
+    test = np.zeros(len(y), np.bool_)
+    for label in range(10):
+        test[np.flatnonzero(y == label)[400:]] = True
+    phases = pairs(*divided(split, x[~test], y[~test], x[test], y[test]))
+    return Workload((TaskSpec(TASK),), phases, every=10, engine=MLP, bare_net=bare_mlp)
 
 
 def pairs(x: Array, y: Array, xt: Array, yt: Array, task: str = TASK) -> tuple[Phase, ...]:

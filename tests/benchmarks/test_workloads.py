@@ -145,3 +145,14 @@ def test_descriptions_are_read_by_section_and_each_line_once(
     found, sha256 = sources.descriptions()
     assert found == {"net": ["Sends mail"], "doc": ["A book"]}
     assert len(sha256) == 64
+
+
+def test_mnist_5k_has_the_phases_of_w1_and_a_hundred_test_images_of_a_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = np.zeros((5000, 28, 28), np.uint8), np.arange(5000) % 10
+    monkeypatch.setattr(images, "mnist5k", lambda: data)
+    phases = images.split_mnist5k("test").phases
+    assert [len(phase) for phase in phases] == [800] * 5
+    assert [len(phase.test_y) for phase in phases] == [200] * 5
+    assert [set(phase.y.tolist()) for phase in phases] == [{2 * k, 2 * k + 1} for k in range(5)]
