@@ -43,9 +43,10 @@ class Judgement:
         self.guard.contested = contested(self._engine.senders())
         return scored
 
-    def ended(self, entry_id: str) -> Scored:
-        """A phase ends: decide which weights are published, and score these on all tasks."""
-        self._decided(self._engine.choice.choose())
+    def ended(self, entry_id: str, following: str) -> Scored:
+        """A phase ends, and one of the task `following` begins: decide which weights are published, and score these on all tasks."""
+        focus = self._engine.focus
+        self._decided(self._engine.choice.end(focus[0] if focus else following))
         return self.score(entry_id)
 
     def evaluate(self, entry_id: str, detail: Json) -> None:

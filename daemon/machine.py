@@ -142,7 +142,7 @@ class LogMachine:
         """End the phase: train what is pending, freeze the teacher, score every hold-out, move the focus."""
         self._known(task)
         self.flush()
-        scored = self.judgement.ended(self.entry_id)
+        scored = self.judgement.ended(self.entry_id, task)
         self.engine.switch_task(task, phase, scored)
         self.phases.begin(task)
         self.judgement.switched(scored, self.entry_id)

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from mtl_engine.errors import EngineError
-from mtl_engine.types import Json
 
 _OPS: Any = torch  # the update of many tensors at once is private, and there is no other way to it
 EVERY = 8  # most steps between two updates of the average; the decay is raised to how many they are
 # Steps since the model last changed, below which it is taken every 1, 2 and 4 steps.
 _SOONER = ((30, 1), (60, 2), (120, 4))
+HEAD_START, BACK = 3, 4
 
 
 class Average:
-    """a <- d a + (1 - d) w with d = min(decay, (3 + n) / (6 + n)), where n counts the steps since the model last changed.
+    """a <- d a + (1 - d) w with d = min(decay, (3 + n) / (7 + n)), where n counts the steps since the model last changed.
 
-    So the average looks back on 1 + n / 3 steps, at most on decay / (1 - decay). The model changes when an encoder, a head
+    So the average looks back on (3 + n) / 4 steps, at most on decay / (1 - decay). The model changes when an encoder, a head
     or a column of one is new and when a phase begins: what is new then moves all of it, and a trunk of long ago does not
     fit a column of now. As in the mean teacher (Tarvainen and Valpola 2017, arXiv 1703.01780), whose average of an old
     model is a slow one for ever; statistics of encoders are not averaged.
@@ -33,50 +33,29 @@ class Average:
             )
         self.decay = decay
         self.values: dict[str, Tensor] = {}
-        self.since = 0  # the step at which the model last changed
         self._live: list[Tensor] = []
 
-    def sync(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
-        """Follow added, grown and removed parameters; what is new starts at its present value, and is a change."""
+    def sync(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Follow added, grown and removed parameters; what is new starts at its present value."""
         kept: dict[str, Tensor] = {}
         for name, parameter in parameters.items():
             value = kept[name] = parameter.detach().clone()
             old = self.values.get(name)
             if old is not None:
                 value[tuple(slice(n) for n in old.shape)] = old
-            if old is None or old.shape != value.shape:
-                self.restart(step)
         self._follow(kept, parameters)
 
-    def restart(self, step: int) -> None:
-        """The model changed: what it was before fades from the average within a few steps."""
-        self.since = step
-
-    def update(self, step: int) -> None:
-        n = step - self.since
-        every = next((every for below, every in _SOONER if n < below), EVERY)
+    def update(self, step: int, age: int) -> None:
+        """Take the average, if it is to be taken at this step; `age` steps ago the model last changed."""
+        every = next((every for below, every in _SOONER if age < below), EVERY)
         if step % every:
             return
-        decay = min(self.decay, (3 + n) / (6 + n)) ** every
+        decay = min(self.decay, (HEAD_START + age) / (HEAD_START + BACK + age)) ** every
         _OPS._foreach_lerp_([*self.values.values()], self._live, 1 - decay)
 
-    def state(self) -> tuple[Json, dict[str, Tensor]]:
-        return {"since": self.since}, dict(self.values)
-
     def load_state(
-        self,
-        meta: Json,
-        values: Mapping[str, Tensor],
-        parameters: Mapping[str, nn.Parameter],
-        step: int,
+        self, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
     ) -> None:
-        """Take over a state at this step. One of before had an age for each parameter, and looked back on a ninth of it."""
-        born = meta.get("born")
-        if born is None:
-            self.since = int(meta["since"])
-        else:
-            age = step - max((int(b) for b in born.values()), default=step)
-            self.since = step - max(0, (age + 10) // 3 - 3)
         self._follow({name: values[name] for name in parameters}, parameters)
 
     def _follow(self, values: dict[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:

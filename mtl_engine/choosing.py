@@ -81,6 +81,11 @@ class Choice:
         self.compare(self.counts())
         return self.decide()
 
+    def end(self, task: str | None) -> bool:
+        """A phase of `task` ends: compare it, and decide with the newest comparisons of the others, so that it does not last."""
+        self.compare([] if task is None else [task])
+        return self.decide()
+
     def compare(self, tasks: Iterable[str]) -> None:
         """Let both weights answer the select rows of these tasks; those that are gone or have too few are passed over."""
         there = self.counts()

@@ -23,9 +23,9 @@ GENERATIONS: tuple[Json, ...] = (
         "clip_norm": 1.0,
     },
     {
-        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.25},
+        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.4, "early": 0.7},
         "weights": "chosen",
-        "optimizer": {"name": "adamw", "lr": 0.001},
+        "optimizer": {"name": "adamw", "lr": 0.001, "betas": [0.5, 0.95]},
         "clip_norm": 1.0,
     },
 )

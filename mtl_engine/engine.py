@@ -186,12 +186,12 @@ class Engine:
     ) -> SwitchReport:
         """End a phase: choose weights and score them (or take what these gave), make them the teacher, focus on `task`.
 
-        After that the average begins anew. Who brings `scored` calls `choice.choose` before `judge.score`.
+        After that the average begins anew. Who brings `scored` calls `choice.end` before `judge.score`.
         """
         self._trainer.registry[task]  # an unknown name is refused before anything changes
         before = self.focus
         if scored is None:
-            self.choice.choose()
+            self.choice.end(before[0] if before else task)
             scored = self.judge.score()
         row = self.judge.row(scored)
         if self.step_count:

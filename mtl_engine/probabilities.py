@@ -51,7 +51,9 @@ class Probabilities:
         """
         task = self._trainer.registry[name]
         z_HC, target = self._answered(task, "select")
-        lacks = 0.5 + 0.5 * min(self._trainer.strategy.adjust, 2.0)
+        trainer = self._trainer
+        adjust = trainer.strategy.adjust_at(trainer.step_count - trainer.since)
+        lacks = 0.5 + 0.5 * min(adjust, 2.0)
         return task.kind.calibrated(z_HC, target, lacks)
 
     def stage_snapshot(self) -> tuple[dict[str, Tensor], Json, Json]:

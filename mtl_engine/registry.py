@@ -61,6 +61,16 @@ class Registry:
         self.tasks[spec.name] = task
         return task
 
+    def shares(self, focused: str | None, factor: float) -> dict[int, tuple[float, float]]:
+        """Replay share and minimum of every task, by number; the focused one's share is multiplied."""
+        return {
+            task.number: (
+                task.spec.share * (factor if name == focused else 1.0),
+                task.spec.min_share,
+            )
+            for name, task in self.tasks.items()
+        }
+
     def remove(self, name: str) -> Task:
         task = self[name]
         del self.tasks[name]

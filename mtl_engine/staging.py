@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_engine.average import BACK, HEAD_START
 from mtl_engine.choosing import Choice
 from mtl_engine.components import build
 from mtl_engine.defaults import advised
@@ -29,6 +30,7 @@ def state(trainer: Trainer, judge: Judge, choice: Choice) -> EngineState:
         "schema": SCHEMA,
         "step_count": trainer.step_count,
         "skipped_steps": trainer.skipped_steps,
+        "since": trainer.since,
         "defaults": trainer.defaults,
         "warm": dict(trainer.warm),
         "focus": None if trainer.focus is None else list(trainer.focus),
@@ -56,8 +58,8 @@ def state(trainer: Trainer, judge: Judge, choice: Choice) -> EngineState:
         f"held_out.{name}": Segment(*segment) for name, segment in judge.held_out.segments().items()
     }
     if trainer.average is not None:
-        meta["average"], values = trainer.average.state()
-        tensors |= _named("average", values)
+        meta["average"] = {}
+        tensors |= _named("average", trainer.average.values)
     if trainer.teacher is not None:
         meta["teacher"], values = trainer.teacher.state()
         segments["teacher"] = Segment(
@@ -118,6 +120,7 @@ def _load(
 ) -> None:
     device = trainer.model.device
     trainer.step_count, trainer.skipped_steps = int(meta["step_count"]), int(meta["skipped_steps"])
+    trainer.since = int(meta["since"] if "since" in meta else _since(meta))
     trainer.warm = {name: int(left) for name, left in meta["warm"].items()}
     trainer.focus = None if meta["focus"] is None else (meta["focus"][0], meta["focus"][1])
     trainer.registry.load_state(meta["registry"], _arrays("registry", tensors))
@@ -138,7 +141,7 @@ def _load(
     trainer.senders.load_state(meta.get("senders", {}), _arrays("senders", tensors))
     if trainer.average is not None:
         values = _copied("average", tensors, device)
-        trainer.average.load_state(meta["average"], values, parameters, trainer.step_count)
+        trainer.average.load_state(values, parameters)
     trainer.teacher = None
     if meta["teacher"] is not None:
         values = {
@@ -150,6 +153,18 @@ def _load(
         trainer.teacher_version = trainer.teacher.version
 
 
+def _since(meta: Json) -> int:
+    """When the model last changed, of a state that knew it of its average only, or had an age there for each parameter.
+
+    Of these the youngest counts, and looked back on a ninth of it.
+    """
+    step, average = int(meta["step_count"]), meta["average"] or {}
+    if "born" not in average:
+        return int(average.get("since", 0))
+    age = step - max((int(born) for born in average["born"].values()), default=step)
+    return step - max(0, (age + 10) * BACK // 9 - HEAD_START - BACK)
+
+
 def forget(trainer: Trainer, name: str, number: int) -> None:
     """Remove everything that a task left in the parts of the trainer."""
     if name in trainer.model.table_of:
@@ -157,7 +172,7 @@ def forget(trainer: Trainer, name: str, number: int) -> None:
         trainer.optimizer.remove(gone)
         trainer.strategy.forget(gone)
         if trainer.average is not None:
-            trainer.average.sync(dict(trainer.model.named_parameters()), trainer.step_count)
+            trainer.average.sync(dict(trainer.model.named_parameters()))
     trainer.replay.remove_task(name, number)
     trainer.rearrange()
     trainer.weighting.remove_task(name)

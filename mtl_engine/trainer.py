@@ -30,7 +30,7 @@ from mtl_engine.settings import Settings
 from mtl_engine.strategies.base import Step, Strategy, TaskStep
 from mtl_engine.strategies.loss import Loss, Parts, Values, all_losses, total
 from mtl_engine.teacher import Follower, Lesson, Teacher
-from mtl_engine.types import Rows
+from mtl_engine.types import Rows, Target
 from mtl_engine.weightings.base import Weighting
 
 
@@ -51,6 +51,9 @@ class Trainer:
         self.follower: Follower | None = None  # where the strategy learns from averaged weights
         self.senders = Senders()
         self.step_count = self.skipped_steps = self.teacher_version = 0
+        self.since = (
+            0  # the step after which the model last changed: something new in it, or a new phase
+        )
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
 
@@ -59,7 +62,7 @@ class Trainer:
         self.averaged = published
         if published or self.strategy.averages:
             self.average = Average(decay)
-            self.average.sync(dict(self.model.named_parameters()), 0)
+            self.average.sync(dict(self.model.named_parameters()))
             self.follower = Follower(self.average) if self.strategy.averages else None
 
     def step(self, blocks: Sequence[Rows]) -> StepReport:
@@ -78,7 +81,7 @@ class Trainer:
         joined = self._join(number, stream)
         way = self.make_pass(self.model)
         tasks = self._forward(joined, way)
-        losses, beside = self._losses(Step(tasks))
+        losses, beside = self._losses(Step(tasks, number - self.since))
         of = self.model.table_of
         num_rows = sum(
             batch.num_used(j, [step.rows for name, step in tasks.items() if of[name] == j.table])
@@ -97,20 +100,12 @@ class Trainer:
         elif tasks and self.strategy.remembers:
             self._remember(number, joined, tasks)
         self._after(tasks)
-        rows = sum(j.num_stream for j in joined)
-        replayed = sum(len(j.slot_M) for j in joined)
+        rows, replayed = sum(j.num_stream for j in joined), sum(len(j.slot_M) for j in joined)
         return StepReport(number, rows, replayed, value, Values(losses), skipped, self.skipped_steps)  # fmt: skip
 
     def shares(self) -> dict[int, tuple[float, float]]:
         """Replay share and minimum of every task, by number."""
-        focused = self.focus[0] if self.focus else None
-        return {
-            task.number: (
-                task.spec.share * (self.settings.focus_share if name == focused else 1.0),
-                task.spec.min_share,
-            )
-            for name, task in self.registry.tasks.items()
-        }
+        return self.registry.shares(self.focus and self.focus[0], self.settings.focus_share)
 
     def weights(self) -> Mapping[str, Tensor]:
         """The parameters to evaluate, publish and teach with, by name: none = the live ones."""
@@ -130,29 +125,35 @@ class Trainer:
         """A phase begins."""
         self.focus = focus
         self.replay.shares_changed()
-        if self.average is not None:
-            self.average.restart(self.step_count)
+        self.since = self.step_count
 
     def _grow(self, stream: Mapping[str, Rows]) -> None:
         """Encoders, heads and replay tables for what these rows bring for the first time."""
-        grown = False
-        for table, rows in stream.items():
-            for name, target in rows.targets.items():
-                if name not in self.registry.tasks:
-                    raise EngineError(
-                        f"rows of task {name}, which was removed after they were prepared: drop them first"
-                    )
-                if name not in self.model.table_of:
-                    self._add_head(name, table)
-                    grown = True
-                before = self.model.columns(name)
-                columns = self.registry.tasks[name].kind.needed(target, before)
-                if columns > before:
-                    for full, (_, new) in self.model.grow_head(name, columns).items():
-                        self.optimizer.replace(full, new)
-                    grown = True
-        if grown and self.average is not None:
-            self.average.sync(dict(self.model.named_parameters()), self.step_count)
+        new = [
+            self._fit(name, table, t)
+            for table, r in stream.items()
+            for name, t in r.targets.items()
+        ]
+        if any(new):
+            self.since = self.step_count
+            if self.average is not None:
+                self.average.sync(dict(self.model.named_parameters()))
+
+    def _fit(self, name: str, table: str, target: Target) -> bool:
+        """A head with columns for these labels; whether the model grew."""
+        if name not in self.registry.tasks:
+            raise EngineError(
+                f"rows of task {name}, which was removed after they were prepared: drop them first"
+            )
+        is_new = name not in self.model.table_of
+        if is_new:
+            self._add_head(name, table)
+        before = self.model.columns(name)
+        columns = self.registry.tasks[name].kind.needed(target, before)
+        if columns > before:
+            for full, (_, new) in self.model.grow_head(name, columns).items():
+                self.optimizer.replace(full, new)
+        return is_new or columns > before
 
     def _add_head(self, name: str, table: str) -> None:
         known = set(dict(self.model.named_parameters()))
@@ -160,8 +161,7 @@ class Trainer:
             self.model.add_encoder(self.registry.tables[table])
         elif self.settings.warm_steps and table in self.model.table_of.values():
             self.warm[name] = self.settings.warm_steps
-        gain = self.registry.tasks[name].kind.gain(self.model.spec.width)
-        self.model.add_head(name, table, gain)
+        self.model.add_head(name, table, self.registry.tasks[name].kind.gain(self.model.spec.width))
         for full, parameter in self.model.named_parameters():
             if full not in known:
                 self.optimizer.add(full, parameter)
@@ -183,8 +183,7 @@ class Trainer:
             if self.strategy.replays
             else {}
         )
-        none = np.zeros(0, np.int64)
-        found: list[Joined] = []
+        none, found = np.zeros(0, np.int64), list[Joined]()
         for table in self.model.tables:
             if table in stream or table in drawn:
                 rows, memory = stream.get(table), self.replay.tables.get(table)
@@ -277,7 +276,7 @@ class Trainer:
         if not self.optimizer.step(self.settings.clip_norm, products):
             return False
         if self.average is not None:
-            self.average.update(self.step_count)
+            self.average.update(self.step_count, self.step_count - self.since)
         return True
 
     def _remember(

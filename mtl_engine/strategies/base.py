@@ -188,6 +188,7 @@ class Step:
     """All tasks with rows in this step, in the order in which they were added."""
 
     tasks: Mapping[str, TaskStep]
+    age: int = 0  # steps since the model last changed, this one included
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,10 @@ class Strategy(ABC):
     @abstractmethod
     def losses(self, step: Step) -> Mapping[str, Loss | Tensor]:
         """What is trained on; a task may be left out. Tensors, in place of losses or added to them, need `autograd`."""
+
+    def adjust_at(self, age: int) -> float:
+        """How much of the class shares is taken over, so many steps after the model last changed."""
+        return self.adjust
 
     def references(self, step: Step) -> Mapping[str, Loss | Tensor]:
         """Losses that are not trained on, but whose gradient `correct` is given."""

@@ -85,6 +85,16 @@ def test_and_the_live_weights_until_these_speak_for_the_average() -> None:
     assert (one.choice.choose(), one.choice.published) == (True, "average")
 
 
+def test_at_the_end_of_a_phase_its_task_is_compared_and_the_others_are_taken_as_they_were() -> None:
+    one = trained("ab")
+    one.choice.choose()
+    spoil(one, "average")
+    assert one.choice.end("a"), "the average of a is that much worse"
+    of_both = one.choice.told()["choice"]
+    assert (of_both["tasks"], -0.5 < of_both["difference"] < -0.1) == (2, True), "b as it was"
+    assert (one.choice.end(None), one.choice.told()["choice"]) == (False, of_both)
+
+
 @pytest.mark.parametrize("rows", [0, MIN_ROWS - 1])
 def test_without_enough_select_rows_the_average_stays(rows: int) -> None:
     one = trained(rows=rows)

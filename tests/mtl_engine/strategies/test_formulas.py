@@ -24,7 +24,7 @@ TEACHER = DRAW.normal(size=(5, 2))
 AVERAGED = DRAW.normal(size=(2, 4))
 
 
-def step_of(*, memory: bool = True, z: np.ndarray = Z) -> Step:
+def step_of(*, memory: bool = True, z: np.ndarray = Z, age: int = 0) -> Step:
     rows = 5 if memory else 3
     kind = Classification(TaskSpec("a", classes=tuple("abcde")[:4]))
     kind.observe(Target(np.array([0, 1, 2], np.int32)))  # class 3 was never in a stream row before
@@ -44,7 +44,7 @@ def step_of(*, memory: bool = True, z: np.ndarray = Z) -> Step:
         teacher=lambda: torch.tensor(TEACHER[:rows], dtype=torch.float32),
         averaged=lambda: torch.tensor(AVERAGED, dtype=torch.float32),
     )
-    return Step({"a": step})
+    return Step({"a": step}, age)
 
 
 def loss(spec: Any, *, memory: bool = True) -> float:
@@ -145,3 +145,15 @@ def test_without_replayed_rows_only_the_stream_counts(name: str) -> None:
     log_count = np.log(np.bincount(Y[S], minlength=4) + 0.5)
     shift = {"er_ace": np.array([-1e9, -1e9, 0, 0]), "er": log_count}.get(name, 0.0)
     assert loss(name, memory=False) == pytest.approx(ce(S, shift), rel=1e-5)
+
+
+@pytest.mark.parametrize(("age", "strength"), [(0, 0.6), (100, 1.0), (300, 1.2), (10**6, 1.4)])
+def test_dark_er_takes_over_less_of_the_shares_while_something_is_new(
+    age: int, strength: float
+) -> None:
+    made = build(
+        STRATEGIES, {"name": "dark_er", "alpha": 0, "adjust": 1.4, "early": 0.6}, "strategy"
+    )
+    found = float(loss_of(made.losses(step_of(age=age))).value)
+    assert found == pytest.approx(ce(ALL, strength * PRIOR), rel=1e-5)
+    assert made.adjust_at(age) == pytest.approx(strength, abs=0.005)
