@@ -1,6 +1,6 @@
 """Accuracy at the ends of phases and during training, and the numbers that the literature draws from them.
 
-a[t, k] is the accuracy in percent on the test rows of phase k after phase t, T the number of phases.
+a[t, k] is the accuracy (of numbers: R2, at least 0) in percent on the test rows of phase k after phase t, T the number of phases.
 
 - accuracy = mean over k of a[T, k]
 - forgetting = mean over k < T of max over k <= t < T of a[t, k], minus a[T, k] (Chaudhry et al. 2018, arXiv 1801.10112)
@@ -24,8 +24,10 @@ import numpy as np
 from workloads.base import Workload
 
 from mtl_engine.engine import Engine
+from mtl_engine.tasks.base import Scores
 from mtl_engine.types import Array, Json, TaskSpec
 
+PRIMARY = ("accuracy", "r2")
 NUMBERS = ("accuracy", "forgetting", "bwt", "fwt", "min_acc", "wc_acc", "new", "old")
 CHUNK = 1000  # rows scored at once; an event has a limit, and so has a text's
 
@@ -66,8 +68,7 @@ class Examiner:
         right = 0.0
         for start in range(0, len(row_B), CHUNK):
             rows = row_B[start : start + CHUNK]
-            accuracy = engine.evaluate(phase.task, *phase.test(rows))["accuracy"]
-            right += len(rows) * (accuracy or 0.0)
+            right += len(rows) * _share(engine.evaluate(phase.task, *phase.test(rows)))
         return 100 * right / len(row_B)
 
 
@@ -114,6 +115,11 @@ def numbers(matrix: Array, untrained_k: Sequence[float], curve: Curve) -> dict[s
         float(accuracy_NK[-1, last]) / (last + 1) + (1 - 1 / (last + 1)) * found["min_acc"]
     )
     return found
+
+
+def _share(scores: Scores) -> float:
+    """Accuracy, or for numbers R2, and nothing below 0."""
+    return max(0.0, scores[PRIMARY[0] if PRIMARY[0] in scores else PRIMARY[1]] or 0.0)
 
 
 def _columns(engine: Engine, task: str) -> int:

