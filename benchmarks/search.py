@@ -17,15 +17,12 @@ import continual
 import methods
 import numpy as np
 from report import RESULTS, described
-from workloads import WORKLOADS, images
+from workloads import WORKLOADS
 from workloads.base import Workload
 
 FILE = RESULTS / "search.json"
 LAYER = {"width": 256, "depth": 2, "norm": "layer"}  # the engine's own trunk
 Entry = tuple[str, str, dict[str, Any]]  # workload, what it is, settings
-
-
-STREAMS = {**WORKLOADS, "mnist5k": images.split_mnist5k}
 
 
 def _engine(strategy: Any, lr: float, **settings: Any) -> dict[str, Any]:
@@ -46,7 +43,7 @@ def _both(workloads: tuple[str, ...], what: str, settings: dict[str, Any]) -> It
 
 def grid() -> Iterator[Entry]:
     """Every candidate, in the order of the questions asked."""
-    for part in (_known, _dark, _distances, _shifts, _weights, _training, _mixed):
+    for part in (_known, _dark, _distances, _shifts, _weights, _training, _mixed, _short):
         yield from part()
 
 
@@ -147,6 +144,25 @@ def _mixed() -> Iterator[Entry]:
         yield "W5", what, {**settings, "trunk": trunk}
 
 
+def _short() -> Iterator[Entry]:
+    """AdamW's memory, and how class shares count while something is new, on long and on short phases; nothing set by stream."""
+    shorter = (0.5, 0.95)
+    found = [
+        (betas, 1.0, 1.0) for betas in ((0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.8, 0.95), (0.0, 0.95), shorter)
+    ] + [(shorter, early, late) for early, late in ((0.9, 0.9), (0.7, 1.2), (0.7, 1.4), (0.75, 1.4), (0.85, 1.4))]  # fmt: skip
+    for betas, early, late in found:
+        strategy = {"name": "dark_er", "alpha": 0.3, "adjust": late, "early": early}
+        optimizer = {"name": "adamw", "lr": 0.001, "betas": list(betas)}
+        settings = {
+            "strategy": strategy,
+            "weights": "ema",
+            "optimizer": optimizer,
+            "clip_norm": 1.0,
+        }
+        for workload in ("W1", "mnist5k", "letters", "satimage", "regressions"):
+            yield workload, f"adamw {betas}, adjust {early} to {late}", settings
+
+
 def score(workload: Workload, settings: dict[str, Any], seeds: int) -> dict[str, Any]:
     """Every seed's scores; `new` is the last phase's accuracy at the end, `old` the mean of the others."""
     found: dict[str, list[float]] = {}
@@ -169,7 +185,7 @@ def frontier(entries: list[dict[str, Any]], workload: str = "W1") -> list[dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workload", choices=sorted(STREAMS), help="only this one's candidates")
+    parser.add_argument("--workload", choices=sorted(WORKLOADS), help="only this one's candidates")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=1000, help="candidates to run in this call")
     given = parser.parse_args()
@@ -178,7 +194,7 @@ def main() -> None:
     known = {(e["workload"], e["candidate"]) for e in entries}
     left = [e for e in grid() if e[:2] not in known and given.workload in (None, e[0])]
     for name, what, settings in left[: given.most]:
-        found = score(STREAMS[name]("validation"), settings, given.seeds)
+        found = score(WORKLOADS[name]("validation"), settings, given.seeds)
         entry = {"workload": name, "candidate": what, "settings": settings, **found}
         entry["git"] = described("search", {})["git"]
         print(json.dumps(entry), flush=True)

@@ -158,7 +158,8 @@ def _since(meta: Json) -> int:
 
     Of these the youngest counts, and looked back on a ninth of it.
     """
-    step, average = int(meta["step_count"]), meta["average"] or {}
+    step = int(meta["step_count"])
+    average: Json = meta["average"] or {}
     if "born" not in average:
         return int(average.get("since", 0))
     age = step - max((int(born) for born in average["born"].values()), default=step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workloads import images, mixed, packages, texts
+from workloads import images, mixed, packages, tables, texts
 from workloads.base import Workload
 
 WORKLOADS: dict[str, Callable[[str], Workload]] = {
@@ -15,4 +15,8 @@ WORKLOADS: dict[str, Callable[[str], Workload]] = {
     "W4": texts.texts,
     "W5": mixed.mixed,
     "W6": packages.packages,
+    "mnist5k": images.split_mnist5k,
+    "letters": tables.letters,
+    "satimage": tables.satimage,
+    "regressions": tables.regressions,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workloads import images, packages, sources, texts
+from workloads import images, packages, sources, tables, texts
 from workloads.base import divided, parted
 
 ROWS = (np.arange(600), np.arange(600) % 3, np.arange(1000, 1100), np.arange(100) % 3)
@@ -156,3 +156,27 @@ def test_mnist_5k_has_the_phases_of_w1_and_a_hundred_test_images_of_a_class(
     assert [len(phase) for phase in phases] == [800] * 5
     assert [len(phase.test_y) for phase in phases] == [200] * 5
     assert [set(phase.y.tolist()) for phase in phases] == [{2 * k, 2 * k + 1} for k in range(5)]
+
+
+def test_tables_come_two_classes_a_phase_and_every_class_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    label = np.resize(list("ABCDEF"), 600)
+    x = np.arange(600, dtype=np.float32)[:, None]
+    monkeypatch.setattr(sources, "keel", lambda _name: (x, label.tolist()))
+    phases = tables.letters("test").phases
+    assert sorted(c for phase in phases for c in np.unique(phase.y).tolist()) == list("ABCDEF")
+    for phase in phases:
+        assert set(phase.y) == set(phase.test_y)
+        assert len(set(phase.y)) == 2
+        assert not set(phase.x[:, 0]) & set(phase.test_x[:, 0])
+
+
+def test_regressions_are_a_task_each_with_its_own_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(package: str, name: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((100, len(name)), np.float32), np.arange(100, dtype=np.float32)
+
+    monkeypatch.setattr(sources, "regression", made)
+    workload = tables.regressions("test")
+    assert [spec.kind for spec in workload.tasks] == ["regression"] * 3
+    assert [phase.x.shape for phase in workload.phases] == [(80, len(spec.name)) for spec in workload.tasks]  # fmt: skip
