@@ -1,7 +1,7 @@
 """Strategies and their settings: one table for all workloads.
 
-Chosen with `--split validation`, seeds 0 to 2 (W4: seed 0), one step size for all phases. A strategy that is not in the table runs
-with the engine's own settings.
+Chosen with `--split validation`, seeds 0 to 2, one step size for all phases. `default` and `joint` have the settings of a new
+engine on every workload. A strategy that is not in the table runs with the engine's own settings.
 """
 
 from __future__ import annotations
@@ -18,10 +18,6 @@ def _tuned(lr: float, /, name: str, **arguments: Any) -> dict[str, Any]:
         "weights": "ema",
         "optimizer": {"name": "sgd", "lr": lr},
     }
-
-
-def _adamw(lr: float, ema_decay: float) -> dict[str, Any]:
-    return {"weights": "ema", "ema_decay": ema_decay, "optimizer": {"name": "adamw", "lr": lr}}
 
 
 _PLAIN_ER = {**_tuned(0.03, "er", adjust=0.0), "weights": "raw"}  # the loss as it was published
@@ -48,21 +44,11 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }
 JOINT = "joint"
-ON_WORKLOAD: dict[str, dict[str, Any]] = {
-    # Vectors of n-grams are seldom touched, which AdamW makes up for; phases are too short for a slow average or a warm-up.
-    "W4": {**_adamw(0.01, 0.98), "warm_steps": 0},
-    "W5": {**_adamw(0.002, 0.997), "warm_steps": 0},
-}
-"""Settings of all methods on one workload, over those of the method."""
-# Nine tenths of what W5 forgets are Fashion-MNIST's older classes while newer ones come that resemble them. Logits adjusted
-# by more than the log of a class's share hold the newest classes back: with 5,000 rows 2.8 instead of 3.9 for 0.2 of accuracy.
-_HELD_BACK = {"strategy": {"name": "dark_er", "adjust": 1.8}}
 METHOD_ON_WORKLOAD: dict[str, dict[str, dict[str, Any]]] = {
     "W2": {
         "er": {"optimizer": {"name": "sgd", "lr": 0.05}},
         "derpp": {"optimizer": {"name": "sgd", "lr": 0.03}},
     },
-    "W5": {"default": _HELD_BACK, JOINT: _HELD_BACK},
 }
 """Settings of one method on one workload."""
 
@@ -73,4 +59,4 @@ def settings(workload: str, method: str) -> dict[str, Any]:
         raise SystemExit(unknown("strategy", method, [*METHODS, *STRATEGIES]))
     chosen = METHODS.get(method, {"strategy": method})
     own = METHOD_ON_WORKLOAD.get(workload, {}).get(method, {})
-    return {**chosen, **ON_WORKLOAD.get(workload, {}), **own}
+    return {**chosen, **own}

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import continual
-import methods
 import numpy as np
 from report import RESULTS, described
 from workloads import WORKLOADS
@@ -138,7 +137,13 @@ def _mixed() -> Iterator[Entry]:
         (512, "none", 0.99, 1.8), (512, "none", 0.995, 1.8), (512, "none", 0.997, 1.8),
     ):  # fmt: skip
         strategy = {"name": "dark_er", "adjust": adjust}
-        settings = methods.settings("W5", "default") | {"strategy": strategy, "ema_decay": decay}
+        settings = {
+            "strategy": strategy,
+            "weights": "ema",
+            "ema_decay": decay,
+            "optimizer": {"name": "adamw", "lr": 0.002},
+            "warm_steps": 0,
+        }
         trunk = {"width": width, "depth": 2, "norm": norm}
         what = f"dark_er, trunk {width} {norm}, average {decay}, adjust {adjust}"
         yield "W5", what, {**settings, "trunk": trunk}
