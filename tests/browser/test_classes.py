@@ -29,10 +29,15 @@ def opened(visit: Any, sidecar: StandIn, width: int = 1280, theme: str = "light"
     return page
 
 
-def test_every_class_is_shown_with_recall_and_rows_the_lowest_first(
-    visit: Any, sidecar: StandIn
-) -> None:
-    page = opened(visit, sidecar)
+def publish(sidecar: StandIn) -> None:
+    """The status tells of a snapshot: with the next point of the history the page asks for the list."""
+    newest = {"version": 8, "at": example.stamp(0), "path": "", "scores": {}}
+    sidecar.answers["/api/status"] = lambda: example.status(snapshot=newest)
+    sidecar.point = example.history()["points"][-1]
+
+
+def test_every_class_is_shown_with_recall_and_rows_the_lowest_first(calm: Page) -> None:
+    page = calm
     told = sorted(example.scorecard("digits")["card"]["classes"], key=lambda one: one["recall"])
     recalls = page.locator("#classes .recalls li")
     expect(recalls.locator(".name")).to_have_text([str(one["class"]) for one in told])
@@ -41,10 +46,8 @@ def test_every_class_is_shown_with_recall_and_rows_the_lowest_first(
     assert "of v000007" in page.locator("#classes-of").inner_text()
 
 
-def test_the_heat_map_counts_what_was_answered_and_the_curve_has_every_bin(
-    visit: Any, sidecar: StandIn
-) -> None:
-    page = opened(visit, sidecar)
+def test_the_heat_map_counts_what_was_answered_and_the_curve_has_every_bin(calm: Page) -> None:
+    page = calm
     card = example.scorecard("digits")["card"]
     rows = page.locator("#classes .confusion tbody tr").all()
     counts = [[int(cell or 0) for cell in row.locator("td").all_text_contents()] for row in rows]
@@ -92,7 +95,8 @@ def test_a_new_snapshot_is_shown_and_the_task_stays_chosen(visit: Any, sidecar: 
     newer = {**example.releases()[0], "version": 8}
     sidecar.answers["/api/scorecard?task=tumours"] = lambda: {**example.scorecard("tumours"), "version": 8}  # fmt: skip
     sidecar.answers["/api/releases"] = lambda: [newer, *example.releases()]
-    expect(page.locator("#classes-of")).to_contain_text("v000008", timeout=15_000)
+    publish(sidecar)
+    expect(page.locator("#classes-of")).to_contain_text("v000008")
     assert page.locator("#class-task").input_value() == "tumours"
 
 
@@ -119,10 +123,10 @@ def test_what_is_shown_is_left_alone_where_nothing_is_new(visit: Any, sidecar: S
 def test_a_card_that_did_not_come_is_asked_for_again(visit: Any, sidecar: StandIn) -> None:
     page = opened(visit, sidecar)
     answer = sidecar.answers.pop("/api/scorecard?task=tumours")
-    page.locator("#class-task").select_option("tumours")
-    page.wait_for_timeout(DRAWN_MS)
+    answered(page, "tumours", lambda: page.locator("#class-task").select_option("tumours"))
     sidecar.answers["/api/scorecard?task=tumours"] = answer
-    expect(page.locator("#classes .recalls .name")).to_have_text(["malignant", "benign"], timeout=15_000)  # fmt: skip
+    publish(sidecar)
+    expect(page.locator("#classes .recalls .name")).to_have_text(["malignant", "benign"])
 
 
 def test_a_slow_answer_never_undoes_a_later_choice(visit: Any, sidecar: StandIn) -> None:
