@@ -92,9 +92,9 @@ def test_a_bad_model_is_not_promoted_by_waiting_but_by_accepting_it(site: Gated)
     site.push(20)
     assert site.publish()["decision"] == "promoted"
     for _ in range(3):
-        site.push(400, rule=1)
+        site.push(200, rule=1)
         verdict = site.publish()
-        assert verdict["decision"] == "refused", "60 events became champion, 1,200 others came"
+        assert verdict["decision"] == "refused", "60 events became champion, 600 others came"
         assert not verdict["tasks"]["parts"]["is_within"]
     site.push(150, "bolts", rule=1)
     site.does("task", "accept", "parts")
