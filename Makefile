@@ -13,6 +13,8 @@ ARGS ?=
 # Two threads: what the bit-exactness promise, the figures and the tests were measured with.
 export OMP_NUM_THREADS ?= 2
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# The tests start hundreds of processes: their code is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test chaos check format docs vendor size install-systemd clean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -81,7 +82,9 @@ def main() -> int:
             stream, TextIOWrapper
         ):  # a terminal that lacks a sign shows another, and no traceback
             stream.reconfigure(errors="replace")
-    return run(sys.argv[1:], _become_daemon)
+    code = run(sys.argv[1:], _become_daemon)
+    gc.freeze()  # a verb that loaded torch would look through all of it once more, for half a second, only to end
+    return code
 
 
 def _mtld() -> None:

@@ -262,5 +262,6 @@ def _key(task: str) -> str:
 def _seeded(seed: int, name: str) -> Generator[None]:
     """Initial values from (seed, name) alone; torch's own generator is as it was afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(seed, f"init:{name}", 0, 1, 2**53)[0]))
+        # Its own alone: torch.manual_seed seeds those of every device, and writes down where it was called from.
+        torch.default_generator.manual_seed(int(rng.integers(seed, f"init:{name}", 0, 1, 2**53)[0]))
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -99,8 +100,8 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Watched]]:
+@contextmanager
+def visiting(chromium: Browser) -> Iterator[Callable[..., Watched]]:
     """Opens pages; each has a browser profile of its own."""
     contexts: list[Any] = []
 
@@ -114,8 +115,8 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Watched]]:
         context.close()
 
 
-@pytest.fixture
-def sidecar() -> Iterator[StandIn]:
+@contextmanager
+def training() -> Iterator[StandIn]:
     """A sidecar beside a daemon that trains."""
     standin = StandIn(
         {
@@ -131,3 +132,28 @@ def sidecar() -> Iterator[StandIn]:
     )
     yield standin
     standin.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Watched]]:
+    """Pages of this test."""
+    with visiting(chromium) as new:
+        yield new
+
+
+@pytest.fixture
+def sidecar() -> Iterator[StandIn]:
+    """A sidecar whose answers this test may change."""
+    with training() as standin:
+        yield standin
+
+
+@pytest.fixture(scope="module")
+def calm(chromium: Browser) -> Iterator[Page]:
+    """One page of a daemon that trains, for all tests of a module that only look at it."""
+    with training() as standin, visiting(chromium) as new:
+        page = new().open(standin.url)
+        page.wait_for_selector("#replay canvas")
+        page.wait_for_selector("#snapshots tr[data-version]")
+        page.wait_for_selector("#classes .curve")
+        yield page

@@ -9,19 +9,18 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.browser.standin import StandIn
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def call(visit: Any, sidecar: StandIn) -> Callable[..., Any]:
+def call(calm: Page) -> Callable[..., Any]:
     """Evaluates an expression over a module `m` and an argument `x`."""
-    page = visit().open(sidecar.url)
 
     def evaluate(module: str, expression: str, argument: Any = None) -> Any:
-        code = f"(x) => import('{sidecar.url}static/js/{module}').then((m) => {expression})"
-        return page.evaluate(code, argument)
+        code = f"(x) => import('/static/js/{module}').then((m) => {expression})"
+        return calm.evaluate(code, argument)
 
     return evaluate
 

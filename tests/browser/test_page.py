@@ -65,10 +65,8 @@ def number(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def test_the_figures_and_the_accounting_are_those_of_the_status(
-    visit: Any, sidecar: StandIn
-) -> None:
-    page = visit().open(sidecar.url)
+def test_the_figures_and_the_accounting_are_those_of_the_status(calm: Page) -> None:
+    page = calm
     told = example.status()
     assert page.locator("#state").inner_text() == told["state"]
     assert page.locator("#advice").inner_text() == told["advice"].replace("`", "")
@@ -84,10 +82,8 @@ def test_the_figures_and_the_accounting_are_those_of_the_status(
     assert field(page, "snapshot") == "v000007"
 
 
-def test_the_heat_map_has_every_score_of_the_matrix_in_its_place(
-    visit: Any, sidecar: StandIn
-) -> None:
-    page = visit().open(sidecar.url)
+def test_the_heat_map_has_every_score_of_the_matrix_in_its_place(calm: Page) -> None:
+    page = calm
     told = example.matrix()
     parts = [heading.replace("\n", "/") for heading in page.locator("#matrix .heatmap thead th").all_inner_texts()[1:]]  # fmt: skip
     assert parts == list(told["rows"][-1]["parts"])
@@ -100,9 +96,8 @@ def test_the_heat_map_has_every_score_of_the_matrix_in_its_place(
     assert lowest == [f"{told['min_acc'][part]:.3f}" for part in parts]
 
 
-def test_tasks_snapshots_dead_letters_and_journal_are_listed(visit: Any, sidecar: StandIn) -> None:
-    page = visit().open(sidecar.url)
-    page.wait_for_selector("#snapshots tr[data-version]")
+def test_tasks_snapshots_dead_letters_and_journal_are_listed(calm: Page) -> None:
+    page = calm
     for task in example.tasks():
         row = page.locator(f"#tasks tr[data-task={task['name']}]").inner_text()
         assert f"{task['replay_rows']:,}" in row
@@ -226,11 +221,9 @@ def test_text_is_readable_in_both_themes_on_every_colour_of_the_heat_map(
 
 
 def test_task_switches_are_named_in_the_score_chart_and_every_value_axis_has_its_unit(
-    visit: Any, sidecar: StandIn
+    calm: Page,
 ) -> None:
-    page = visit().open(sidecar.url)
-    page.wait_for_selector("#replay canvas")
-    written = set(page.evaluate("window.written"))
+    written = set(calm.evaluate("window.written"))
     assert {f"{task} / {phase}" for task, phase in example.PHASES} <= written
     assert {"score", "rows/s", "events", "loss", "rows"} <= written
     assert {
@@ -299,11 +292,8 @@ def test_a_task_is_hidden_in_a_chart_by_its_button(visit: Any, sidecar: StandIn)
     assert page.evaluate(HAS_COLOUR, ["#score", colour])
 
 
-def test_every_control_has_a_name_and_headings_leave_out_no_level(
-    visit: Any, sidecar: StandIn
-) -> None:
-    page = visit().open(sidecar.url)
-    page.wait_for_selector("#snapshots tr[data-version]")
+def test_every_control_has_a_name_and_headings_leave_out_no_level(calm: Page) -> None:
+    page = calm
     snapshot = page.locator("body").aria_snapshot()
     assert 'combobox "Time shown"' in snapshot
     assert 'button "Theme: auto"' in snapshot

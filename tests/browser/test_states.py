@@ -147,6 +147,24 @@ def test_a_sidecar_that_is_gone_leaves_the_last_data_and_says_since_when(
     link(page, "live")
 
 
+def test_an_alias_that_moves_without_an_event_is_shown_within_seconds(
+    visit: Any, sidecar: StandIn
+) -> None:
+    watched = visit()
+    watched.page.clock.install()
+    page = watched.open(sidecar.url)
+    newest = page.locator("#snapshots tr[data-version='7']")
+    expect(newest).not_to_contain_text("champion")
+    first, *others = example.releases()
+    moved = [{**first, "aliases": ["latest", "champion"]}, *others]
+    sidecar.answers["/api/releases"] = lambda: moved
+    for _ in range(4):  # three seconds at a time, so that no silence of the event stream is felt
+        page.clock.fast_forward(3000)
+        page.wait_for_timeout(500)
+    expect(newest).to_contain_text("champion")
+    assert [url for _, url in watched.asked if url.endswith("/events")] == [f"{sidecar.url}events"]
+
+
 def test_a_new_point_appears_without_reloading(visit: Any, sidecar: StandIn) -> None:
     page = visit().open(sidecar.url)
     page.wait_for_selector("#rate canvas")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from mtld import Producer
 from tests.integration.test_addresses import free_port
-from tests.support.daemon_process import ROOT, DaemonProcess
 from tests.support.scraping import prometheus
-from tests.support.servers import NAMESPACE, Server
-from tests.support.sidecar_process import MTLD, SidecarProcess
+from tests.support.site import Site
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -32,16 +27,13 @@ DEGRADED = 5  # exit code
 FELL, SUSPECT = ('mtld_fallen{task="parts"}', 'mtld_suspect_source{source="cam-b",task="parts"}')
 
 
-class Site:
-    """A daemon with two sources of one task, and everything by which it is watched."""
+class Line(Site):
+    """A daemon with two sources of one task."""
 
     def __init__(self, folder: Path) -> None:
-        self.server = Server(folder / "server", "valkey")
-        self.daemon = DaemonProcess(folder / "state", self.server.url, SETTINGS)
-        self.daemon.start()
-        self.daemon.wait_started()
-        self.sidecar = SidecarProcess(self.daemon.state)
-        self.cams = [Producer(self.server.url, NAMESPACE, name) for name in ("cam-a", "cam-b")]
+        super().__init__(folder, SETTINGS)
+        self.start()
+        self.cams = [self.producer(name) for name in ("cam-a", "cam-b")]
         self.cams[0].add_task("parts", modality="table")
         self._draw = np.random.Generator(np.random.PCG64(3))
         self._middle_CD = self._draw.standard_normal((CLASSES, COLUMNS)) * 1.5
@@ -58,7 +50,7 @@ class Site:
                 told = (y + 1) % CLASSES if bad and number else y
                 entry = cam.push("parts", x.astype(np.float32), told).entry_id
                 ids += [entry] if number else []
-        self.daemon.wait_caught_up(self.server.admin)
+        self.wait_caught_up()
         return ids
 
     def evaluations(self, num: int) -> None:
@@ -74,44 +66,19 @@ class Site:
         told = self.daemon.vitals()
         return 0 if told is None else int(told.evaluation.get("step", 0))
 
-    def mtld(self, *words: str) -> tuple[int, str]:
-        """Exit code and output of a verb, in a process of its own."""
-        done = subprocess.run(
-            [*MTLD, *words, "--state", str(self.daemon.state)],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        return done.returncode, done.stdout
-
-    def status(self) -> Json:
-        return json.loads(self.mtld("status", "-o", "json")[1])
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample of /metrics."""
-        lines = self.sidecar.get("/metrics")[1].decode().splitlines()
-        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, _, value in pairs}
-
-    def close(self) -> None:
-        self.sidecar.__exit__()
-        for cam in self.cams:
-            cam.close()
-        self.daemon.close()
-        self.server.close()
-
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
+def site(tmp_path: Path) -> Iterator[Line]:
+    with Line(tmp_path) as made:
+        yield made
 
 
-def test_a_bad_source_is_named_everywhere_and_clears(site: Site, tmp_path: Path) -> None:
+def test_a_bad_source_is_named_everywhere_and_clears(site: Line, tmp_path: Path) -> None:
     site.push(GOOD_ROWS)
     site.evaluations(2)
     assert site.mtld("status", "--check")[0] == 0, site.mtld("status")
     site.daemon.ask("checkpoint")
-    (before, *_) = json.loads(site.mtld("checkpoint", "list", "-o", "json")[1])
+    (before, *_) = site.told("checkpoint", "list")
     ids = site.push(BAD_ROWS, bad=True)
     site.evaluations(2)
     _is_told_everywhere(site)
@@ -130,7 +97,7 @@ def test_a_bad_source_is_named_everywhere_and_clears(site: Site, tmp_path: Path)
         wait_until(lambda: not _firing(watcher), 20.0, "the alert to clear")
 
 
-def _is_told_everywhere(site: Site) -> None:
+def _is_told_everywhere(site: Line) -> None:
     (fall,) = site.status()["guard"]["fallen"].values()
     assert (fall["task"], fall["sources"]) == ("parts", ["cam-b"]), fall
     code, told = site.mtld("status", "--check")
@@ -143,7 +110,7 @@ def _is_told_everywhere(site: Site) -> None:
     assert (metrics[FELL], metrics[SUSPECT]) == (1.0, 1.0), metrics
 
 
-def _is_told_nowhere(site: Site) -> None:
+def _is_told_nowhere(site: Line) -> None:
     code, told = site.mtld("status", "--check")
     assert code == 0, told
     assert site.status()["guard"]["fallen"] == {}

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from mtld import Producer
-from tests.support.daemon_process import ROOT, DaemonProcess
-from tests.support.servers import NAMESPACE, Server
-from tests.support.sidecar_process import MTLD
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,15 +21,13 @@ EVENT_ROWS, CLASSES, COLUMNS = 32, 4, 8
 READ_S = 120.0
 
 
-class Site:
-    """A daemon with default settings, a producer, and the operator's command line."""
+class Gated(Site):
+    """A daemon with default settings and a producer."""
 
     def __init__(self, folder: Path) -> None:
-        self.server = Server(folder / "server", "valkey")
-        self.daemon = DaemonProcess(folder / "state", self.server.url, "")
-        self.daemon.start()
-        self.daemon.wait_started()
-        self._producer = Producer(self.server.url, NAMESPACE, "cam-a")
+        super().__init__(folder)
+        self.start()
+        self._producer = self.producer("cam-a")
         self._draw = np.random.Generator(np.random.PCG64(3))
         self._middle: dict[str, Any] = {}
 
@@ -48,65 +41,50 @@ class Site:
             y = self._draw.integers(0, CLASSES, EVENT_ROWS)
             x = self._middle[task][y] + self._draw.standard_normal((EVENT_ROWS, COLUMNS))
             self._producer.push(task, x.astype(np.float32), (y + rule) % CLASSES)
-        self.daemon.wait_caught_up(self.server.admin, READ_S)
-
-    def mtld(self, *words: str) -> str:
-        """What a verb prints."""
-        done = subprocess.run(
-            [*MTLD, *words, "--state", str(self.daemon.state)],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        self.wait_caught_up(READ_S)
 
     def publish(self) -> Json:
         """The verdict on the model as it is now."""
-        self.mtld("snapshot", "publish")
-        verdict = json.loads(self.mtld("snapshot", "show", "latest", "-o", "json"))["verdict"]
+        self.does("snapshot", "publish")
+        verdict = self.told("snapshot", "show", "latest")["verdict"]
         assert all((task["best"] or 0.0) <= 1.0 for task in verdict["tasks"].values()), verdict
         return verdict
 
-    def close(self) -> None:
-        self._producer.close()
-        self.daemon.close()
-        self.server.close()
-
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    made.add("parts")
-    yield made
-    made.close()
+def site(tmp_path: Path) -> Iterator[Gated]:
+    with Gated(tmp_path) as made:
+        made.add("parts")
+        yield made
 
 
 def test_a_change_that_few_rows_saw_is_let_through_and_listed_and_nothing_is_stuck(
-    site: Site,
+    site: Gated,
 ) -> None:
     site.push(10)
     site.publish()
     site.push(80, rule=1)
     verdict = site.publish()
     assert (verdict["decision"], verdict["not_judged"]) == ("promoted", ["parts"])
-    assert "promoted  0 of 1" in site.mtld("snapshot", "list")
+    assert "promoted  0 of 1" in site.does("snapshot", "list")
     for _ in range(3):
         assert site.publish()["decision"] == "promoted", "the champion's own weights"
         site.push(20, rule=1)
         assert site.publish()["decision"] == "promoted", "better ones"
 
 
-def test_a_champion_by_hand_starts_anew(site: Site) -> None:
+def test_a_champion_by_hand_starts_anew(site: Gated) -> None:
     site.push(120)
     site.publish()
     site.push(160, rule=1)
     assert site.publish()["decision"] == "refused"
-    site.mtld("snapshot", "promote", "latest", "--force", "--confirm", "v000002")
+    site.does("snapshot", "promote", "latest", "--force", "--confirm", "v000002")
     for _ in range(3):
         assert site.publish()["decision"] == "promoted", "the same quality"
         site.push(5, rule=1)
 
 
-def test_a_bad_model_is_not_promoted_by_waiting_but_by_accepting_it(site: Site) -> None:
+def test_a_bad_model_is_not_promoted_by_waiting_but_by_accepting_it(site: Gated) -> None:
     site.add("bolts")
     for task in ("parts", "bolts"):
         site.push(40, task)
@@ -114,16 +92,16 @@ def test_a_bad_model_is_not_promoted_by_waiting_but_by_accepting_it(site: Site) 
     site.push(20)
     assert site.publish()["decision"] == "promoted"
     for _ in range(3):
-        site.push(400, rule=1)
+        site.push(200, rule=1)
         verdict = site.publish()
-        assert verdict["decision"] == "refused", "60 events became champion, 1,200 others came"
+        assert verdict["decision"] == "refused", "60 events became champion, 600 others came"
         assert not verdict["tasks"]["parts"]["is_within"]
     site.push(150, "bolts", rule=1)
-    site.mtld("task", "accept", "parts")
+    site.does("task", "accept", "parts")
     site.push(2, rule=1)
     verdict = site.publish()
     assert (verdict["decision"], verdict["tasks"]["parts"]["is_within"]) == ("refused", True)
     assert "bolts" in verdict["reason"], "only the task that was named is let through"
-    site.mtld("task", "accept", "bolts")
+    site.does("task", "accept", "bolts")
     site.push(2, rule=1)
     assert site.publish()["decision"] == "promoted"

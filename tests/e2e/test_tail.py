@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from mtld import Producer
-from tests.support.daemon_process import ROOT, DaemonProcess
-from tests.support.servers import NAMESPACE, Server
-from tests.support.sidecar_process import MTLD, SidecarProcess
+from tests.support.site import Site
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -56,17 +51,14 @@ def fashion() -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-class Site:
+class Tail(Site):
     """A daemon with one task whose first class comes a hundred times as often as its last."""
 
     def __init__(self, folder: Path) -> None:
-        self.server = Server(folder / "server", "valkey")
-        self.daemon = DaemonProcess(folder / "state", self.server.url, SETTINGS)
-        self.daemon.start()
-        self.daemon.wait_started()
-        self.sidecar = SidecarProcess(self.daemon.state)
-        self.producer = Producer(self.server.url, NAMESPACE, "shop")
-        self.producer.add_task("goods", modality="image", holdout=0.2)
+        super().__init__(folder, SETTINGS)
+        self.start()
+        self.shop = self.producer("shop")
+        self.shop.add_task("goods", modality="image", holdout=0.2)
         self._draw = np.random.Generator(np.random.PCG64(5))
         self._x, self._y = fashion()
         share_C = 100.0 ** -np.linspace(0, 1, len(CLASSES))
@@ -80,70 +72,55 @@ class Site:
                 [self._draw.choice(np.flatnonzero(self._y == label)) for label in wanted]
             )
             told = np.full_like(wanted, CLASSES[0]) if as_majority else wanted
-            self.producer.push("goods", self._x[row], told)
-        self.daemon.wait_caught_up(self.server.admin)
+            self.shop.push("goods", self._x[row], told)
+        self.wait_caught_up()
 
     def evaluated(self) -> Json:
         """The evaluation of what was pushed."""
-        step = self.daemon.vitals().step
-        wait_until(lambda: self.daemon.vitals().evaluation.get("step") == step, 30.0, "a score")
-        return self.daemon.vitals().evaluation["tasks"]["goods"]
-
-    def status(self) -> tuple[int, list[str]]:
-        done = subprocess.run(
-            [*MTLD, "status", "--check", "--state", str(self.daemon.state)],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        return done.returncode, done.stdout.splitlines()
-
-    def close(self) -> None:
-        self.sidecar.__exit__()
-        self.producer.close()
-        self.daemon.close()
-        self.server.close()
+        step = self.vitals().step
+        wait_until(lambda: self.vitals().evaluation.get("step") == step, 30.0, "a score")
+        return self.vitals().evaluation["tasks"]["goods"]
 
     def assert_all_views_agree(self) -> None:
         """Status, page and metrics show the newest evaluation and nothing else."""
-        told = self.daemon.vitals().evaluation
+        told = self.vitals().evaluation
         known = told["tasks"]["goods"]
-        words = [*MTLD, "status", "-o", "json", "--state", str(self.daemon.state)]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
-        assert json.loads(done.stdout)["evaluation"] == told
+        assert self.status()["evaluation"] == told
         assert self.sidecar.json("/api/status")["evaluation"] == told
-        lines = self.sidecar.get("/metrics")[1].decode().splitlines()
-        metrics = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        metrics = self.metrics()
         for name, value in (
             ("score", known["score"]), ("macro_recall", known["macro_recall"]), ("score_rows", known["rows"]),
             ("worst_recall", known["worst"]["recall"]), ("min_score", known["min_acc"]),
         ):  # fmt: skip
-            assert float(metrics[f'mtld_{name}{{task="goods"}}']) == pytest.approx(value)
+            assert metrics[f'mtld_{name}{{task="goods"}}'] == pytest.approx(value)
         for name, key in (("average_score", "average"), ("worst_case_score", "wc_acc")):
-            assert float(metrics[f"mtld_{name}"]) == pytest.approx(told[key])
+            assert metrics[f"mtld_{name}"] == pytest.approx(told[key])
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
+def site(tmp_path: Path) -> Iterator[Tail]:
+    with Tail(tmp_path) as made:
+        yield made
 
 
-def test_the_worst_class_of_a_tail_is_seen_at_once_and_a_collapse_is_a_problem(site: Site) -> None:
+def test_the_worst_class_of_a_tail_is_seen_at_once_and_a_collapse_is_a_problem(site: Tail) -> None:
     site.push(12_000)
     known = site.evaluated()
     site.assert_all_views_agree()
-    code, screen = site.status()
+    code, printed = site.mtld("status", "--check")
+    screen = printed.splitlines()
     assert code == 0, screen
     assert len(screen) <= LINES
     assert max(map(len, screen)) <= WIDTH
     (line,) = [line for line in screen if line.startswith("goods ")]
     assert f"{known['macro_recall']:.3f}" in line
     assert f"{known['worst']['recall']:.2f}" in line
-    site.producer.switch("goods", "sale")
+    site.shop.switch("goods", "sale")
     site.push(12_000, as_majority=True)
     known = site.evaluated()
     site.assert_all_views_agree()
-    code, screen = site.status()
+    code, printed = site.mtld("status", "--check")
+    screen = printed.splitlines()
     assert code == DEGRADED
     assert known["collapsed"], known
     assert known["score"] > known["macro_recall"] + 0.2, "accuracy alone would hide it"
@@ -151,5 +128,4 @@ def test_the_worst_class_of_a_tail_is_seen_at_once_and_a_collapse_is_a_problem(s
     shown = site.sidecar.json("/api/status")
     assert shown["degraded"]
     assert shown["evaluation"]["tasks"]["goods"]["collapsed"] == known["collapsed"]
-    metrics = site.sidecar.get("/metrics")[1].decode()
-    assert 'mtld_task_collapsed{task="goods"} 1.0' in metrics
+    assert site.metrics()['mtld_task_collapsed{task="goods"}'] == 1.0

@@ -1,6 +1,6 @@
 // One task of the newest snapshot, class by class: what it recalls, what it takes for what, what its probabilities are worth.
 
-import { byId, el, empty, scrollable } from "./dom.js";
+import { byId, el, empty, scrollable, whenChanged } from "./dom.js";
 import { get } from "./feed.js";
 import { count, isNumber, score, version } from "./format.js";
 import { curve } from "./reliability.js";
@@ -11,6 +11,7 @@ const INKS = [[0.82, "heat hot"], [0.62, "heat warm"], [0, "heat"]]; // as in th
 
 const chooser = byId("class-task");
 let shown; // version of the snapshot
+let asked = 0; // cards, of which the newest alone is drawn: a slow answer never undoes a choice
 
 function recall(one) {
   return el("li", { class: isNumber(one.recall) ? null : "none" },
@@ -74,7 +75,7 @@ function calibration(found, probable) {
     el("p", { class: "why", text: `ECE ${score(found.ece)}${between} with temperature ${score(found.temperature)}${before}` }));
 }
 
-function draw(found) {
+const draw = whenChanged((found) => {
   byId("classes-card").hidden = !found?.task;
   if (!found?.task) return;
   chooser.replaceChildren(...found.tasks.map((name) => el("option", { value: name, selected: name === found.task, text: name })));
@@ -82,12 +83,16 @@ function draw(found) {
   const { card } = found;
   const parts = [card.classes.length ? recalls(card.classes) : null, confusion(card.confusion), calibration(card.calibration, found.probabilities)];
   byId("classes").replaceChildren(...(parts.some(Boolean) ? parts.filter(Boolean) : [empty("This task has no classes: it answers numbers.")]));
-}
+});
 
 async function load(task) {
+  asked += 1;
+  const turn = asked;
   const found = await get(task ? `api/scorecard?task=${encodeURIComponent(task)}` : "api/scorecard");
+  if (turn !== asked) return;
   if (found?.error && task) await load(""); // the task is gone
   else if (found) draw(found);
+  else shown = null; // no answer: asked again with the next list of snapshots
 }
 
 /** Of a list of snapshots: draw the newest one, once. */
