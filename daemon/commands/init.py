@@ -34,7 +34,7 @@ ENGINE = """
 # rows replayed in a step
 #replay_batch = 32
 # the optimizer and its arguments; unset, it is what the strategy was measured with
-#optimizer = {name = "adamw", lr = 0.001}
+#optimizer = {name = "adamw", lr = 0.001, betas = [0.5, 0.95]}
 # which weights are scored, published and taught with: ema (averaged), raw (live), or chosen by select rows; unset as above
 #weights = "chosen"
 # auto, cpu, cuda or cuda:1
