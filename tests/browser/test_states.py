@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +147,35 @@ def test_a_sidecar_that_is_gone_leaves_the_last_data_and_says_since_when(
     assert page.locator("[data-field=step] dd").inner_text().startswith("4,012")
     sidecar.up = True
     link(page, "live")
+
+
+def test_tasks_have_their_colours_by_declaration_also_where_the_history_comes_first(
+    visit: Any, sidecar: StandIn
+) -> None:
+    seen = threading.Event()
+
+    def history() -> Any:
+        seen.set()
+        return example.history()
+
+    def late() -> Any:
+        seen.wait(10.0)
+        time.sleep(0.5)  # for the page to draw what it has
+        sidecar.answers["/api/status"] = example.status
+        return example.status()
+
+    sidecar.answers |= {"/api/history": history, "/api/status": late}
+    page = visit().open(sidecar.url)
+    page.wait_for_selector("#score canvas")
+    swatches = page.locator("#tasks tbody tr .swatch").all()
+    colours = [one.evaluate("(one) => one.style.getPropertyValue('--c')") for one in swatches]
+    names = page.locator("#tasks tbody tr").evaluate_all(
+        "(all) => all.map((one) => one.dataset.task)"
+    )
+    order = [task["name"] for task in example.tasks()]
+    assert dict(zip(names, colours, strict=True)) == {
+        name: f"var(--c{place})" for place, name in enumerate(order)
+    }
 
 
 def test_an_alias_that_moves_without_an_event_is_shown_within_seconds(

@@ -18,13 +18,18 @@ import * as tasks from "./tasks.js";
 const history = new History();
 const charts = new Charts();
 const span = byId("span");
-const drawCharts = () => charts.show(history, Number(span.value));
+let heard = false; // a status: it has the order in which the tasks get their colours, in the charts too
+const drawCharts = () => heard && history.isKnown && charts.show(history, Number(span.value));
 
 function showStatus(status) {
-  if (status.error) {
-    state.showNothing(status.error);
-    return;
-  }
+  if (status.error) state.showNothing(status.error);
+  else showFacts(status);
+  if (heard) return;
+  heard = true;
+  drawCharts();
+}
+
+function showFacts(status) {
   for (const task of status.tasks) ofTask(task.name); // colours in the order of declaration
   for (const part of [state, accounting, matrix, tasks, senders, log]) part.show(status);
   link.heard(status);

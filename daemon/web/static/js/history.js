@@ -10,10 +10,12 @@ export class History {
     this.points = [];
     this.switches = [];
     this.marks = [];
+    this.isKnown = false; // until then nothing can be said, not even that there is none
   }
 
   /** All that the sidecar has kept; points that came meanwhile by the event stream stay. */
   replace({ points, switches, marks }) {
+    this.isKnown = true;
     const end = points.at(-1)?.t ?? 0;
     this.points = [...points, ...this.points.filter((point) => point.t > end)].slice(-KEPT);
     this.switches = switches ?? [];
@@ -21,6 +23,7 @@ export class History {
   }
 
   add(point) {
+    this.isKnown = true;
     if (point.t > (this.points.at(-1)?.t ?? 0)) this.points.push(point);
     if (this.points.length > KEPT) this.points.shift();
   }
