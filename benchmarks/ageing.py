@@ -161,12 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--ages", type=int, nargs="+", default=[100, 2000, 20_000])
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first")
-    checkout.argument(parser)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
-    options = parser.parse_args()
-    checkout.check(parser, options)
+    options = checkout.parsed(parser, seeds=5)
     figures: dict[str, Any] = {"seeds": options.seeds}
     for name in options.streams:
         runs: dict[int, list[dict[str, float | None]]] = {age: [] for age in options.ages}

@@ -25,11 +25,18 @@ if OTHER is not None:
     sys.path.insert(0, str(Path(OTHER).resolve()))
 
 
-def argument(parser: argparse.ArgumentParser) -> None:
+def parsed(parser: argparse.ArgumentParser, *, seeds: int) -> argparse.Namespace:
+    """The command line, with the options that all such benchmarks have."""
+    parser.add_argument("--seeds", type=int, default=seeds, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument(FLAG, dest="checkout", help="another checkout, whose engine is run")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
+    options = parser.parse_args()
+    _check(parser, options)
+    return options
 
 
-def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the benchmark where the engine is not the one that was asked for."""
     import mtl_engine
 

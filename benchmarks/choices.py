@@ -13,12 +13,12 @@ from typing import Any
 
 import continual
 from report import finish
-from workloads import WORKLOADS, images, tables
+from workloads import WORKLOADS
 
 STREAMS = {
     "long": WORKLOADS["W1"],
-    "short": images.split_mnist5k,
-    "letters": tables.letters,
+    "short": WORKLOADS["mnist5k"],
+    "letters": WORKLOADS["letters"],
     "texts": WORKLOADS["W6"],
 }
 CHOICES: dict[str, dict[str, Any]] = {

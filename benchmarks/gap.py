@@ -201,12 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--soon", type=int, default=SOON, help="steps between two scores after growth")  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first")
-    checkout.argument(parser)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
-    options = parser.parse_args()
-    checkout.check(parser, options)
+    options = checkout.parsed(parser, seeds=3)
     line: dict[str, Any] = {"seeds": options.seeds, "bar_points": BAR}
     for name in options.streams:
         seeds = range(options.seed, options.seed + options.seeds)

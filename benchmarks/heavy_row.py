@@ -114,12 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", nargs="+", choices=BEFORE, default=list(BEFORE))
     parser.add_argument("--weight", type=float, default=WEIGHT, help="of the row")
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first")
-    checkout.argument(parser)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
-    options = parser.parse_args()
-    checkout.check(parser, options)
+    options = checkout.parsed(parser, seeds=5)
     workload = images.split_fashion("test")
     line: dict[str, Any] = {"seeds": options.seeds, "weight": options.weight, "bar": BAR}
     for name in options.streams:

@@ -27,7 +27,6 @@ from mtl_engine.engine import Engine
 from mtl_engine.tasks.base import Scores
 from mtl_engine.types import Array, Json, TaskSpec
 
-PRIMARY = ("accuracy", "r2")
 NUMBERS = ("accuracy", "forgetting", "bwt", "fwt", "min_acc", "wc_acc", "new", "old")
 CHUNK = 1000  # rows scored at once; an event has a limit, and so has a text's
 
@@ -119,7 +118,8 @@ def numbers(matrix: Array, untrained_k: Sequence[float], curve: Curve) -> dict[s
 
 def _share(scores: Scores) -> float:
     """Accuracy, or for numbers R2, and nothing below 0."""
-    return max(0.0, scores[PRIMARY[0] if PRIMARY[0] in scores else PRIMARY[1]] or 0.0)
+    known = scores["accuracy"] if "accuracy" in scores else scores["r2"]
+    return max(0.0, known or 0.0)
 
 
 def _columns(engine: Engine, task: str) -> int:

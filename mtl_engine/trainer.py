@@ -51,9 +51,7 @@ class Trainer:
         self.follower: Follower | None = None  # where the strategy learns from averaged weights
         self.senders = Senders()
         self.step_count = self.skipped_steps = self.teacher_version = 0
-        self.since = (
-            0  # the step after which the model last changed: something new in it, or a new phase
-        )
+        self.since = 0  # the step after which the model last changed: it grew, or a phase began
         self.warm: dict[str, int] = {}  # steps left by task
         self.focus: tuple[str, str | None] | None = None
 

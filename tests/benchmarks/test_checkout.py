@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -14,9 +13,7 @@ import pytest
 BENCHMARKS = Path(checkout.__file__).parent
 SCRIPT = """
 import argparse, checkout
-parser = argparse.ArgumentParser()
-checkout.argument(parser)
-checkout.check(parser, parser.parse_args())
+checkout.parsed(argparse.ArgumentParser(), seeds=5)
 import mtl_engine
 checkout.finish("none", {"engine": mtl_engine.__file__}, False)
 """
@@ -51,7 +48,6 @@ def test_a_folder_without_an_engine_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_word_is_refused_since_it_came_too_late() -> None:
-    parser = argparse.ArgumentParser()
-    checkout.argument(parser)
-    with pytest.raises(SystemExit):
-        checkout.check(parser, parser.parse_args(["--from=elsewhere"]))
+    found = told("--from=elsewhere")
+    assert found.returncode == 2
+    assert "write it as two words: --from CHECKOUT" in found.stderr

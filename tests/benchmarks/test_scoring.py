@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scoring import Curve, Examiner, numbers, untrained
 from training import turns
+from workloads.base import Phase, Workload
 
 from mtl_engine.engine import Engine
+from mtl_engine.types import TaskSpec
 from tests.support import small_workloads as small
 
 MATRIX = np.array([[90.0, 10.0, np.nan], [70.0, 80.0, 20.0], [75.0, 50.0, 60.0]])
@@ -51,6 +53,21 @@ def test_a_head_without_columns_and_classes_without_one_score_nothing() -> None:
     first.train()
     assert examiner.whole(engine, 0) > 0.0
     assert examiner.whole(engine, 1) == 0.0
+
+
+@pytest.mark.parametrize(("tell", "score"), [(1.0, 90.0), (-1.0, 0.0)])
+def test_numbers_are_scored_by_r2_and_never_below_nothing(tell: float, score: float) -> None:
+    x = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    y = x.sum(1)
+    spec = TaskSpec("sum", modality="table", kind="regression")
+    workload = Workload((spec,), (Phase("sum", "sum", x, y, x, tell * y),), every=5)
+    engine = Engine(trunk={"width": 32, "depth": 1}, num_threads=1)
+    for turn in turns(engine, workload, 0):
+        turn.train()
+    for _ in range(100):
+        engine.observe("sum", x[:64], y[:64])
+    found = Examiner(workload).whole(engine, 0)
+    assert found == 0.0 if score == 0.0 else score < found <= 100.0
 
 
 def test_an_untrained_net_answers_by_chance_what_it_has_columns_for() -> None:

@@ -33,16 +33,20 @@ def tensors(of: Engine) -> dict[str, torch.Tensor]:
     return {name: torch.as_tensor(value).clone() for name, value in of.state_dict().tensors.items()}
 
 
-def before(of: Engine) -> EngineState:
-    """Its state as the first generation wrote it."""
+def before(of: Engine, generation: int = 1) -> EngineState:
+    """Its state as that generation wrote it; the first one did not say which it was."""
     state = of.state_dict()
-    return replace(state, meta={key: v for key, v in state.meta.items() if key != "defaults"})
+    meta = {**state.meta, "defaults": generation}
+    return replace(state, meta={k: v for k, v in meta.items() if k != "defaults" or generation > 1})
 
 
-def test_a_state_of_the_first_generation_goes_on_bit_for_bit_as_it_was_made() -> None:
-    explicit = engine(**GENERATIONS[0])
+@pytest.mark.parametrize("generation", range(1, LATEST))
+def test_a_state_of_an_earlier_generation_goes_on_bit_for_bit_as_it_was_made(
+    generation: int,
+) -> None:
+    explicit = engine(**GENERATIONS[generation - 1])
     feed(explicit, 30)
-    taken = before(explicit)
+    taken = before(explicit, generation)
     left_open = engine()
     left_open.load_state_dict(taken)
     feed(explicit, 20, seed=1)
@@ -50,7 +54,7 @@ def test_a_state_of_the_first_generation_goes_on_bit_for_bit_as_it_was_made() ->
     one, other = tensors(explicit), tensors(left_open)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert left_open.state_dict().meta["defaults"] == 1, "and says so from then on"
+    assert left_open.state_dict().meta["defaults"] == generation, "and says so from then on"
 
 
 def test_what_the_user_says_holds_for_an_old_state_too() -> None:

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mtl_engine.average import Average
+from mtl_engine.calibration import AS_TRAINED, Calibration
 from mtl_engine.engine import Engine
+from mtl_engine.strategies.base import Step
+from mtl_engine.strategies.dark_er import DarkER
+from mtl_engine.strategies.loss import Loss
+from mtl_engine.tasks.classification import Classification
 from mtl_engine.types import TaskSpec
 
 COLUMNS = 3
@@ -47,6 +53,49 @@ def test_new_columns_new_heads_and_new_phases_are_changes_and_nothing_else_is() 
     engine.remove_task("b")
     learn(engine, 2)
     assert since(engine) == 11, "less of a model is no change of what is left"
+
+
+def test_strategy_and_average_are_told_how_many_steps_ago_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ages: list[int] = []
+    averaged: list[int] = []
+    losses, update = DarkER.losses, Average.update
+
+    def told(self: DarkER, step: Step) -> dict[str, Loss]:
+        ages.append(step.age)
+        return losses(self, step)
+
+    def followed(self: Average, step: int, age: int) -> None:
+        averaged.append(age)
+        update(self, step, age)
+
+    monkeypatch.setattr(DarkER, "losses", told)
+    monkeypatch.setattr(Average, "update", followed)
+    engine = made()
+    learn(engine, 3)
+    learn(engine, 2, classes=(0, 1, 2))
+    engine.switch_task("a", "next")
+    learn(engine, 2)
+    assert ages == averaged == [1, 2, 3, 1, 2, 1, 2]
+
+
+def test_probabilities_are_fitted_from_what_the_strategy_takes_over_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lacking: list[float] = []
+
+    def fitted(_: Classification, z_HC: object, target: object, lacks: float) -> Calibration:
+        lacking.append(lacks)
+        return AS_TRAINED
+
+    monkeypatch.setattr(Classification, "calibrated", fitted)
+    engine = made(strategy={"name": "dark_er", "adjust": 2.0, "early": 0.0})
+    learn(engine, 100)
+    engine.predict_proba("a", np.zeros((1, COLUMNS), np.float32))
+    engine.switch_task("a", "next")
+    engine.predict_proba("a", np.zeros((1, COLUMNS), np.float32))
+    assert lacking == [1.0, 0.5]
 
 
 def test_a_state_tells_when_it_was_with_raw_weights_too() -> None:
